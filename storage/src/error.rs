@@ -1,0 +1,69 @@
+//! Errors, split by what the caller may conclude.
+
+use core::fmt;
+
+/// Why a storage call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// There is no such thing, or it is not the caller's to see: the two are never told apart.
+    NotFound,
+    /// The request is understood and refused; nothing was applied.
+    Refused(Refusal),
+    /// Nothing was applied; trying again later may succeed.
+    Unavailable(String),
+    /// It is not known whether it was applied. The process must not go on as if it were, or were not.
+    OutcomeUnknown(String),
+    /// Stored bytes are not what was written; names the object or row.
+    Corrupt(String),
+}
+
+/// Definite refusals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A thing of that name exists.
+    Exists(String),
+    /// The mailbox's or organisation's quota would be exceeded.
+    OverQuota,
+    /// The epoch is no longer current: another worker holds the job, or it was settled.
+    Fenced,
+    /// The named field or argument is not valid; the text says why.
+    Invalid(String),
+    /// Something depends on it; the text says what.
+    InUse(String),
+    /// A limit on a count (keywords, folders) is reached.
+    TooMany(String),
+}
+
+/// The result of a storage call.
+pub type Result<T> = core::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotFound => f.write_str("not found"),
+            Error::Refused(why) => why.fmt(f),
+            Error::Unavailable(why) => write!(f, "storage is not available: {why}"),
+            Error::OutcomeUnknown(why) => write!(f, "it is not known whether storage applied the change: {why}"),
+            Error::Corrupt(what) => write!(f, "damaged data: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Exists(what) => write!(f, "{what} exists already"),
+            Refusal::OverQuota => f.write_str("over quota"),
+            Refusal::Fenced => f.write_str("another worker holds this job, or it was settled"),
+            Refusal::Invalid(why) | Refusal::InUse(why) | Refusal::TooMany(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Refusal> for Error {
+    fn from(why: Refusal) -> Error {
+        Error::Refused(why)
+    }
+}

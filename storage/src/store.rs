@@ -1,0 +1,144 @@
+//! The rows behind one trait, so that SurrealDB (embedded, in memory, remote) and the in-memory reference
+//! implementation answer alike; `conformance` runs the same suite against each.
+//!
+//! Every writing method is one transaction: all of it is durable when it returns `Ok`, nothing of it when it
+//! returns [`Error::Refused`] or [`Error::Unavailable`](crate::Error::Unavailable). Write conflicts are
+//! retried inside.
+
+use std::ops::RangeInclusive;
+
+use protocol_core::{Timestamp, time::Duration};
+
+use crate::error::Result;
+use crate::types::*;
+
+/// Organisations, domains, mailboxes, aliases and what proves a password.
+#[async_trait::async_trait]
+pub trait Directory: Send + Sync {
+    /// Makes an organisation; refused when the name is taken. `sealed_key` is its tenant key, sealed.
+    async fn create_org(&self, name: &str, sealed_key: &[u8], now: Timestamp) -> Result<Org>;
+    /// All organisations by name.
+    async fn list_orgs(&self) -> Result<Vec<Org>>;
+    /// The organisation of that name.
+    async fn org(&self, name: &str) -> Result<Org>;
+    /// Its sealed tenant key.
+    async fn org_key(&self, org: OrgId) -> Result<Vec<u8>>;
+    /// Removes an organisation; [`Refusal::InUse`](crate::Refusal::InUse) while it has domains.
+    async fn delete_org(&self, name: &str) -> Result<()>;
+
+    /// Gives a domain to an organisation; refused when any organisation has it.
+    async fn add_domain(&self, domain: &Domain) -> Result<()>;
+    /// Replaces a domain's settings.
+    async fn set_domain(&self, name: &str, settings: &DomainSettings) -> Result<()>;
+    /// The domain of that canonical name.
+    async fn domain(&self, name: &str) -> Result<Domain>;
+    /// All domains by name.
+    async fn list_domains(&self) -> Result<Vec<Domain>>;
+    /// Removes a domain; in use while it has mailboxes or aliases.
+    async fn delete_domain(&self, name: &str) -> Result<()>;
+
+    /// Makes a mailbox with INBOX and the five special-use folders, all subscribed. Its address must be free
+    /// as a mailbox and as an alias; its domain must be the organisation's.
+    async fn create_mailbox(&self, mailbox: &Mailbox, password: &PasswordRecord, now: Timestamp) -> Result<()>;
+    /// Replaces the password.
+    async fn set_password(&self, address: &str, password: &PasswordRecord) -> Result<()>;
+    /// Disables or enables.
+    async fn set_disabled(&self, address: &str, disabled: bool) -> Result<()>;
+    /// All mailboxes by address.
+    async fn list_mailboxes(&self) -> Result<Vec<Mailbox>>;
+    /// By ID.
+    async fn mailbox(&self, id: MailboxId) -> Result<Mailbox>;
+    /// Removes a mailbox and its rows; the answer is its messages, whose objects can be deleted.
+    async fn delete_mailbox(&self, address: &str) -> Result<(Mailbox, Vec<MessageId>)>;
+
+    /// Adds an alias; refused when the address is a mailbox or an alias.
+    async fn add_alias(&self, alias: &Alias) -> Result<()>;
+    /// All aliases by address.
+    async fn list_aliases(&self) -> Result<Vec<Alias>>;
+    /// Removes an alias.
+    async fn delete_alias(&self, address: &str) -> Result<()>;
+
+    /// What each canonical address is; one query for all. `None` for an address with no row of its own.
+    async fn address_rows(&self, addresses: &[String]) -> Result<Vec<Option<AddressRow>>>;
+    /// The mailbox of a log-in name (its canonical address) and its password record.
+    async fn credential(&self, address: &str) -> Result<Option<(Mailbox, PasswordRecord)>>;
+}
+
+/// Folders and the messages in them.
+#[async_trait::async_trait]
+pub trait Mail: Send + Sync {
+    /// Makes each commit durable. One answer each, in order: where each of its rows went. A refused commit
+    /// (over quota, folder gone) does not hinder its neighbours in the batch.
+    async fn commit_batch(&self, commits: Vec<Commit>) -> Vec<Result<Vec<Placed>>>;
+
+    /// The mailbox's folders by name, with their counts.
+    async fn folders(&self, mailbox: MailboxId) -> Result<Vec<FolderInfo>>;
+    /// Makes a folder, and the levels above it that are missing.
+    async fn create_folder(&self, mailbox: MailboxId, name: &str, special_use: Option<SpecialUse>, now: Timestamp) -> Result<FolderInfo>;
+    /// Renames a folder and everything below it. INBOX: its messages move to the new folder, INBOX stays
+    /// (RFC 9051 §6.3.6).
+    async fn rename_folder(&self, mailbox: MailboxId, from: &str, to: &str, now: Timestamp) -> Result<()>;
+    /// Removes a folder and its messages; the answer is messages that no folder shows any more. INBOX and
+    /// folders with levels below are refused.
+    async fn delete_folder(&self, mailbox: MailboxId, name: &str) -> Result<Vec<MessageId>>;
+    /// Names the mailbox is subscribed to; a name may have no folder (RFC 9051 §6.3.7).
+    async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>>;
+    /// Adds or removes a subscription.
+    async fn subscribe(&self, mailbox: MailboxId, name: &str, on: bool) -> Result<()>;
+
+    /// The folder and all its rows by UID, in one range read.
+    async fn load_folder(&self, folder: FolderId) -> Result<(FolderInfo, Vec<Row>)>;
+    /// Rows changed after `modseq`, and UIDs removed after it.
+    async fn changes_since(&self, folder: FolderId, modseq: u64) -> Result<(FolderInfo, Vec<Row>, Vec<u32>)>;
+    /// The sealed meta of the rows in a UID range, by UID.
+    async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Vec<(u32, Vec<u8>)>>;
+    /// Changes flags of the given UIDs (those not there are skipped); only rows whose modseq is at most
+    /// `unchanged_since` when given.
+    async fn set_flags(&self, folder: FolderId, uids: &[u32], op: FlagOp, flags: &NamedFlags, unchanged_since: Option<u64>) -> Result<FlagsChanged>;
+    /// Removes the given UIDs that carry `\Deleted`.
+    async fn expunge(&self, folder: FolderId, uids: &[u32]) -> Result<Expunged>;
+    /// Copies rows of one mailbox into another folder of the same mailbox; with `remove` it is MOVE, atomic:
+    /// the message is in exactly one of the two folders at any time.
+    async fn copy(&self, from: FolderId, uids: &[u32], to: FolderId, remove: bool) -> Result<Copied>;
+    /// All messages of a mailbox that some folder shows, for `check`.
+    async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>>;
+}
+
+/// The outbound queue.
+#[async_trait::async_trait]
+pub trait Jobs: Send + Sync {
+    /// Claims up to `limit` due jobs for `owner` until `now + lease`: raises the epoch of each. Takes queued
+    /// jobs that are due and processing jobs whose lease ended more than `skew` ago. Oldest due first.
+    async fn claim_jobs(&self, owner: &str, now: Timestamp, lease: Duration, skew: Duration, limit: usize) -> Result<Vec<Job>>;
+    /// Extends a lease; fenced when the epoch is no longer current or the lease has ended.
+    async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()>;
+    /// Records that the final dot is about to be written for these recipients (by index), before it is.
+    async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<()>;
+    /// Writes an attempt's result and everything with it in one transaction; fenced when not current. The
+    /// answer is where the rows of `also` went.
+    async fn save_job(&self, fence: Fence, update: JobUpdate, now: Timestamp) -> Result<Vec<Placed>>;
+    /// Gives a job back unattempted, due at `due`.
+    async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()>;
+    /// When the earliest queued job is due or the earliest lease ends.
+    async fn next_due(&self) -> Result<Option<Timestamp>>;
+    /// Jobs that have a row, oldest first, at most `limit`.
+    async fn list_jobs(&self, limit: usize) -> Result<Vec<Job>>;
+    /// One job and its delivery records; found also when settled, as long as deliveries remain (then without a job).
+    async fn job(&self, id: JobId) -> Result<(Option<Job>, Vec<DeliveryRecord>)>;
+    /// What an administrator does; refused for a job in a state that does not allow it.
+    async fn act_on_job(&self, id: JobId, action: JobAction, now: Timestamp) -> Result<()>;
+    /// Removes dead rows last changed before `dead_before` and delivery rows before `deliveries_before`;
+    /// how many of each went.
+    async fn clean_jobs(&self, dead_before: Timestamp, deliveries_before: Timestamp) -> Result<(u64, u64)>;
+    /// Queue messages that some job still needs, for the collection of objects.
+    async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+}
+
+/// Everything.
+#[async_trait::async_trait]
+pub trait Store: Directory + Mail + Jobs {
+    /// Answers when the database can read and write; for `/health/ready`.
+    async fn ping(&self) -> Result<()>;
+    /// Closes the database; later calls fail.
+    async fn close(&self);
+}
