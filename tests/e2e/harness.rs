@@ -321,7 +321,10 @@ pub struct Raw {
 
 impl Raw {
     pub fn connect(port: u16) -> Raw {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the port accepts");
+        Raw::over(TcpStream::connect(("127.0.0.1", port)).expect("the port accepts"))
+    }
+
+    pub fn over(stream: TcpStream) -> Raw {
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out can be set");
         stream.set_nodelay(true).expect("no delay");
         Raw { stream, buffer: Vec::new() }
@@ -371,6 +374,30 @@ impl Raw {
             }
         }
         lines.join("|")
+    }
+
+    /// A whole reply, or none when the connection breaks: for tests in which the server is killed.
+    pub fn try_reply(&mut self) -> Option<String> {
+        loop {
+            let end = self.buffer.windows(2).position(|w| w == b"\r\n");
+            if let Some(at) = end {
+                let line: Vec<u8> = self.buffer.drain(..at + 2).collect();
+                if line.get(3) != Some(&b'-') {
+                    return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+                }
+                continue;
+            }
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
+            }
+        }
+    }
+
+    pub fn try_ask(&mut self, line: &str) -> Option<String> {
+        self.stream.write_all(line.as_bytes()).ok()?;
+        self.try_reply()
     }
 
     /// Whether the server has closed the connection (after at most one more line).
