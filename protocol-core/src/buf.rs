@@ -25,13 +25,15 @@ pub struct RecvBuf {
     /// `data[..wipe]` held secrets and is overwritten at the next compaction.
     wipe: usize,
     limit: usize,
+    /// The last read filled all the room there was: offer more next time.
+    filled: bool,
     eof: bool,
 }
 
 impl RecvBuf {
     /// An empty buffer that will hold at most `limit` octets.
     pub fn with_limit(limit: usize) -> Self {
-        RecvBuf { data: Vec::new(), head: 0, tail: 0, searched: 0, wipe: 0, limit, eof: false }
+        RecvBuf { data: Vec::new(), head: 0, tail: 0, searched: 0, wipe: 0, limit, filled: false, eof: false }
     }
 
     // ---- for the driver -------------------------------------------------------------------------------
@@ -43,7 +45,8 @@ impl RecvBuf {
         }
         self.compact();
         let free = self.data.len() - self.tail;
-        if free < READ_MIN && self.data.len() < self.limit {
+        if (free < READ_MIN || self.filled) && self.data.len() < self.limit {
+            self.filled = false;
             let grown = (self.data.len() * 2).max(self.tail + READ_MIN).min(self.limit);
             self.data.resize(grown, 0);
         }
@@ -54,6 +57,7 @@ impl RecvBuf {
     pub fn commit(&mut self, read: usize) {
         assert!(self.tail + read <= self.data.len(), "more octets committed than there was room for");
         self.tail += read;
+        self.filled = read > 0 && self.tail == self.data.len();
     }
 
     /// The peer closed its side. An input like any other.
@@ -308,6 +312,21 @@ mod tests {
         assert!(buf.spare().is_empty());
         buf.consume(1);
         assert_eq!(buf.spare().len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_fills_the_buffer_is_offered_more_room() {
+        let mut buf = RecvBuf::with_limit(16_384);
+        let mut rooms = std::vec::Vec::new();
+        for _ in 0..6 {
+            let room = buf.spare().len();
+            rooms.push(room);
+            buf.commit(room);
+            buf.consume(room);
+        }
+        assert_eq!(rooms, [1024, 2048, 4096, 8192, 16_384, 16_384]);
+        buf.shrink();
+        assert_eq!(buf.spare().len(), 1024);
     }
 
     #[test]

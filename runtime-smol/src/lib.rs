@@ -1,1 +1,8 @@
+//! The `inbox` program over smol: configuration, listeners, TLS, DNS, HTTP, administration, and the drivers
+//! that connect sockets and storage to the protocol machines.
+//!
+//! **It is** the only place with I/O, a clock and randomness. **It is not** where a reply is decided: texts,
+//! retry arithmetic and parsing are in the protocol crates.
+#![warn(missing_docs)]
 
+pub mod config;
