@@ -1,1 +1,3 @@
+//! The `inbox` program.
+
 fn main() {}
