@@ -6,10 +6,15 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod engine;
 mod error;
+mod memory;
+mod rows;
 mod store;
 mod types;
 
+pub use engine::*;
 pub use error::{Error, Refusal, Result};
+pub use memory::{Fault, FaultHook, MemoryRows, MemoryStore};
 pub use store::{Directory, Jobs, Mail, Store};
 pub use types::*;

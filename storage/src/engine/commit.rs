@@ -1,0 +1,272 @@
+//! Commits: messages placed in folders and jobs queued, many commits in one transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Engine, mail};
+use crate::error::{Error, Refusal, Result};
+use crate::rows::*;
+use crate::types::*;
+
+/// The mailboxes of a batch as they will be when what was placed so far is written.
+pub(super) struct Placing {
+    mailboxes: HashMap<MailboxId, PlacingMailbox>,
+    jobs: HashSet<JobId>,
+    pub writes: Writes,
+}
+
+struct PlacingMailbox {
+    state: MailboxState,
+    objects: HashSet<MessageId>,
+    folders_changed: HashSet<FolderId>,
+    changed: bool,
+}
+
+/// What one commit has changed so far, to be taken back when it is refused.
+struct Undo {
+    used: Vec<(MailboxId, u64)>,
+    folders: Vec<(MailboxId, FolderInfo)>,
+    objects: Vec<(MailboxId, MessageId)>,
+    messages_new: usize,
+    objects_new: usize,
+}
+
+impl Placing {
+    fn new(states: Vec<Option<MailboxState>>) -> Self {
+        let mailbox = |state: MailboxState| PlacingMailbox {
+            state,
+            objects: HashSet::new(),
+            folders_changed: HashSet::new(),
+            changed: false,
+        };
+        let known = states.into_iter().flatten().map(|state| (state.row.mailbox.id, mailbox(state)));
+        Placing { mailboxes: known.collect(), jobs: HashSet::new(), writes: Writes::default() }
+    }
+
+    /// Adds one commit; when it is refused, nothing of it.
+    pub fn add(&mut self, commit: &Commit) -> Result<Vec<Placed>> {
+        for job in &commit.jobs {
+            self.check_job(job)?;
+        }
+        let mut undo = Undo {
+            used: Vec::new(),
+            folders: Vec::new(),
+            objects: Vec::new(),
+            messages_new: self.writes.messages_new.len(),
+            objects_new: self.writes.objects_new.len(),
+        };
+        let mut placed = Vec::with_capacity(commit.rows.len());
+        for row in &commit.rows {
+            match self.add_row(row, &mut undo) {
+                Ok(place) => placed.push(place),
+                Err(why) => {
+                    self.take_back(undo);
+                    return Err(why);
+                }
+            }
+        }
+        for (id, folder) in &undo.folders {
+            if let Some(mailbox) = self.mailboxes.get_mut(id) {
+                mailbox.folders_changed.insert(folder.id);
+                mailbox.changed = true;
+            }
+        }
+        for job in &commit.jobs {
+            self.add_job(job);
+        }
+        Ok(placed)
+    }
+
+    fn check_job(&self, job: &NewJob) -> Result<()> {
+        if job.recipients.is_empty() {
+            return Err(Refusal::Invalid("a job has at least one recipient".into()).into());
+        }
+        if self.jobs.contains(&job.id) {
+            return Err(Refusal::Exists(job.id.to_string()).into());
+        }
+        Ok(())
+    }
+
+    fn add_job(&mut self, spec: &NewJob) {
+        self.jobs.insert(spec.id);
+        let job = Job {
+            spec: spec.clone(),
+            state: JobState::Queued,
+            attempts: 0,
+            epoch: 0,
+            owner: None,
+            lease_until: None,
+            due: spec.due,
+            updated: spec.created,
+        };
+        let row = JobRow { job, rev: 0, dot_sent: Vec::new(), deliveries: 0 };
+        self.writes.due_new.extend(row.due_at());
+        self.writes.jobs_new.push(row);
+    }
+
+    fn add_row(&mut self, new: &NewRow, undo: &mut Undo) -> Result<Placed> {
+        let mailbox = self.mailboxes.get_mut(&new.mailbox).ok_or(Error::NotFound)?;
+        let first_of_commit = !undo.objects.contains(&(new.mailbox, new.message));
+        if first_of_commit {
+            if mailbox.objects.contains(&new.message) {
+                return Err(Refusal::Exists(new.message.to_string()).into());
+            }
+            charge(mailbox, new, undo)?;
+        }
+        let folder = target(&mut mailbox.state.folders, &new.folder).ok_or(Error::NotFound)?;
+        if !undo.folders.iter().any(|(_, before)| before.id == folder.id) {
+            undo.folders.push((new.mailbox, folder.clone()));
+            folder.highest_modseq += 1;
+        }
+        let row = mail::place(folder, new)?;
+        self.writes.messages_new.push((folder.id, row));
+        if first_of_commit {
+            mailbox.objects.insert(new.message);
+            undo.objects.push((new.mailbox, new.message));
+            self.writes.objects_new.push(ObjectRow {
+                mailbox: new.mailbox,
+                message: new.message,
+                refs: 1,
+                size: new.size,
+                meta: new.meta.clone(),
+            });
+        } else {
+            let of_commit = self.writes.objects_new.iter_mut().skip(undo.objects_new);
+            for object in of_commit.filter(|o| (o.mailbox, o.message) == (new.mailbox, new.message)) {
+                object.refs += 1;
+            }
+        }
+        Ok(mail::placed(folder, row))
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        // The oldest state was noted first, so the states go back in reverse.
+        for (id, used) in undo.used.into_iter().rev() {
+            if let Some(mailbox) = self.mailboxes.get_mut(&id) {
+                mailbox.state.row.mailbox.used_bytes = used;
+            }
+        }
+        for (id, before) in undo.folders {
+            let folders = self.mailboxes.get_mut(&id).map(|mailbox| &mut mailbox.state.folders);
+            if let Some(folder) = folders.into_iter().flatten().find(|folder| folder.id == before.id) {
+                *folder = before;
+            }
+        }
+        for (id, message) in undo.objects {
+            if let Some(mailbox) = self.mailboxes.get_mut(&id) {
+                mailbox.objects.remove(&message);
+            }
+        }
+        self.writes.messages_new.truncate(undo.messages_new);
+        self.writes.objects_new.truncate(undo.objects_new);
+    }
+
+    /// All writes; the changed mailboxes and folders are added once each.
+    pub fn into_writes(self) -> Writes {
+        let mut writes = self.writes;
+        for mailbox in self.mailboxes.into_values().filter(|mailbox| mailbox.changed) {
+            let changed = mailbox.folders_changed;
+            writes.folders.extend(mailbox.state.folders.into_iter().filter(|f| changed.contains(&f.id)));
+            writes.mailboxes.push(mailbox.state.row);
+        }
+        writes
+    }
+}
+
+/// Counts a new message against the mailbox's quota.
+fn charge(mailbox: &mut PlacingMailbox, new: &NewRow, undo: &mut Undo) -> Result<()> {
+    let quota = mailbox.state.row.mailbox.quota_bytes.or(mailbox.state.domain_quota_bytes);
+    let used = &mut mailbox.state.row.mailbox.used_bytes;
+    let after = used.saturating_add(new.size);
+    if new.check_quota && quota.is_some_and(|quota| after > quota) {
+        return Err(Refusal::OverQuota.into());
+    }
+    undo.used.push((new.mailbox, *used));
+    *used = after;
+    Ok(())
+}
+
+fn target<'a>(folders: &'a mut [FolderInfo], target: &FolderTarget) -> Option<&'a mut FolderInfo> {
+    let wanted = match target {
+        FolderTarget::Id(id) => folders.iter().position(|folder| folder.id == *id),
+        FolderTarget::Use(special) => {
+            let of = |special| folders.iter().position(|folder| folder.special_use == Some(special));
+            of(*special).or_else(|| of(SpecialUse::Inbox))
+        }
+    };
+    folders.get_mut(wanted?)
+}
+
+fn mailboxes_of<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<MailboxId> {
+    let mut ids: Vec<MailboxId> = commits.flat_map(|c| c.rows.iter().map(|row| row.mailbox)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+impl<R: Rows> Engine<R> {
+    /// The mailboxes that commits touch, read for placing.
+    pub(super) async fn placing<'a>(&self, commits: impl Iterator<Item = &'a Commit>) -> Result<Placing> {
+        let ids = mailboxes_of(commits);
+        let states = if ids.is_empty() { Vec::new() } else { self.rows.mailbox_states(&ids).await? };
+        Ok(Placing::new(states))
+    }
+
+    pub(super) async fn lock_for_commits(
+        &self,
+        commits: &[Commit],
+    ) -> Result<Vec<async_lock::MutexGuard<'_, ()>>> {
+        self.lock_mailboxes(mailboxes_of(commits.iter()).into_iter()).await
+    }
+
+    pub(super) async fn do_commit_batch(&self, commits: Vec<Commit>) -> Vec<Result<Vec<Placed>>> {
+        let fail = |why: Error| commits.iter().map(|_| Err(why.clone())).collect();
+        let _guards = match self.lock_for_commits(&commits).await {
+            Ok(guards) => guards,
+            Err(why) => return fail(why),
+        };
+        match self.commit_locked(&commits).await {
+            Ok(answers) => answers,
+            Err(ApplyError::Exists) if commits.len() > 1 => {
+                // One of them was committed before. Its neighbours must not suffer, so each goes alone.
+                let mut answers = Vec::with_capacity(commits.len());
+                for commit in &commits {
+                    let one = self.commit_locked(std::slice::from_ref(commit)).await;
+                    answers.push(match one {
+                        Ok(mut answer) => answer.pop().unwrap_or(Ok(Vec::new())),
+                        Err(why) => Err(why.into()),
+                    });
+                }
+                answers
+            }
+            Err(why) => fail(why.into()),
+        }
+    }
+
+    /// Places what can be placed and writes it in one transaction.
+    async fn commit_locked(&self, commits: &[Commit]) -> Result<Vec<Result<Vec<Placed>>>, ApplyError> {
+        let mut tries = 0;
+        loop {
+            let mut placing = self.placing(commits.iter()).await.map_err(ApplyError::Other)?;
+            let mut answers: Vec<_> = commits.iter().map(|commit| placing.add(commit)).collect();
+            let writes = placing.into_writes();
+            if writes.messages_new.is_empty() && writes.jobs_new.is_empty() {
+                return Ok(answers);
+            }
+            match self.rows.apply("commit_batch", writes).await {
+                Ok(()) => return Ok(answers),
+                Err(ApplyError::Stale) if tries < super::TRIES_MAX => {
+                    tries += 1;
+                    self.rows.pause(tries).await;
+                }
+                Err(ApplyError::Other(why)) => {
+                    // What was refused stays refused; the rest shares the fate of the transaction.
+                    for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                        *answer = Err(why.clone());
+                    }
+                    return Ok(answers);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The rules of the [`Store`], once for every row store: read rows with their revisions, decide, write
+//! everything in one transaction that the revisions guard, and start again when they have moved on.
+
+mod commit;
+mod directory;
+mod folders;
+mod jobs;
+mod mail;
+mod names;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_lock::{Mutex as AsyncMutex, MutexGuard};
+
+use crate::error::{Error, Result};
+use crate::rows::{ApplyError, Rows, Writes};
+use crate::store::Store;
+use crate::types::{FolderId, Id, JobId, MailboxId};
+
+pub use names::{
+    ALIAS_TARGETS_MAX, FOLDER_LEVEL_OCTETS_MAX, FOLDER_NAME_OCTETS_MAX, FOLDERS_MAX, KEYWORD_OCTETS_MAX,
+    SUBSCRIPTIONS_MAX,
+};
+
+/// How often a change is decided anew when others keep changing the same rows.
+const TRIES_MAX: u32 = 24;
+
+/// Locks that keep the tasks of one process from making each other's reads stale. Correctness does not rest
+/// on them: the revisions guard against other processes, and against this one too.
+const STRIPES: usize = 64;
+
+/// Folders whose mailbox is remembered; it never changes.
+const REMEMBERED_FOLDERS_MAX: usize = 65_536;
+
+/// The [`Store`] over some row store.
+pub struct Engine<R> {
+    rows: R,
+    directory: AsyncMutex<()>,
+    claims: AsyncMutex<()>,
+    mailboxes: Vec<AsyncMutex<()>>,
+    jobs: Vec<AsyncMutex<()>>,
+    folder_mailboxes: Mutex<HashMap<FolderId, MailboxId>>,
+}
+
+fn stripe(id: Id) -> usize {
+    usize::from(id.0[15]) % STRIPES
+}
+
+impl<R: Rows> Engine<R> {
+    pub(crate) fn over(rows: R) -> Self {
+        let locks = || (0..STRIPES).map(|_| AsyncMutex::new(())).collect();
+        Engine {
+            rows,
+            directory: AsyncMutex::new(()),
+            claims: AsyncMutex::new(()),
+            mailboxes: locks(),
+            jobs: locks(),
+            folder_mailboxes: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> &R {
+        &self.rows
+    }
+
+    async fn lock_mailbox(&self, id: MailboxId) -> Result<MutexGuard<'_, ()>> {
+        lock_stripe(&self.mailboxes, stripe(id.0)).await
+    }
+
+    async fn lock_job(&self, id: JobId) -> Result<MutexGuard<'_, ()>> {
+        lock_stripe(&self.jobs, stripe(id.0)).await
+    }
+
+    /// In rising order of stripes, so that two callers never wait for each other.
+    async fn lock_mailboxes(&self, ids: impl Iterator<Item = MailboxId>) -> Result<Vec<MutexGuard<'_, ()>>> {
+        let mut stripes: Vec<usize> = ids.map(|id| stripe(id.0)).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let mut guards = Vec::with_capacity(stripes.len());
+        for n in stripes {
+            guards.push(lock_stripe(&self.mailboxes, n).await?);
+        }
+        Ok(guards)
+    }
+
+    /// The mailbox of a folder.
+    async fn mailbox_of(&self, folder: FolderId) -> Result<MailboxId> {
+        let remembered = || self.folder_mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mailbox) = remembered().get(&folder) {
+            return Ok(*mailbox);
+        }
+        let mailbox = self.rows.folder_mailbox(folder).await?.ok_or(Error::NotFound)?;
+        let mut map = remembered();
+        if map.len() >= REMEMBERED_FOLDERS_MAX {
+            map.clear();
+        }
+        map.insert(folder, mailbox);
+        Ok(mailbox)
+    }
+
+    /// Applies writes. `false`: something they rest on has changed since it was read, so read and decide anew.
+    async fn apply(&self, what: &'static str, writes: Writes, tries: &mut u32) -> Result<bool> {
+        match self.rows.apply(what, writes).await {
+            Ok(()) => Ok(true),
+            Err(ApplyError::Stale) if *tries < TRIES_MAX => {
+                *tries += 1;
+                self.rows.pause(*tries).await;
+                Ok(false)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+async fn lock_stripe(locks: &[AsyncMutex<()>], n: usize) -> Result<MutexGuard<'_, ()>> {
+    match locks.get(n) {
+        Some(lock) => Ok(lock.lock().await),
+        None => Err(Error::Unavailable("no such lock".into())),
+    }
+}
+
+#[async_trait::async_trait]
+impl<R: Rows> Store for Engine<R> {
+    async fn ping(&self) -> Result<()> {
+        self.rows.ping().await
+    }
+
+    async fn close(&self) {
+        self.rows.close().await;
+    }
+}

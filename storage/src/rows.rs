@@ -1,0 +1,241 @@
+//! What a row store must be able to do: read rows, and apply a set of writes in one transaction.
+//!
+//! The rules of the [`Store`](crate::Store) stand once, in `engine`; a row store knows tables and keys only.
+//! Every organisation-wide change is guarded by the directory's revision, every change to a mailbox, its
+//! folders and messages by the mailbox's, every change to a job by the job's: [`Rows::apply`] compares the
+//! revisions that were read with those stored, raises them, and applies nothing when one differs. Snapshot
+//! isolation alone would let two writers who read the same rows and write different ones both commit.
+
+use std::ops::RangeInclusive;
+
+use protocol_core::Timestamp;
+use protocol_core::time::Duration;
+
+use crate::error::{Error, Refusal, Result};
+use crate::types::*;
+
+/// An organisation and its sealed key.
+#[derive(Clone, Debug)]
+pub struct OrgRow {
+    pub org: Org,
+    pub sealed_key: Vec<u8>,
+}
+
+/// A mailbox and what only the store knows of it.
+#[derive(Clone, Debug)]
+pub struct MailboxRow {
+    pub mailbox: Mailbox,
+    /// As it was read. [`Rows::apply`] stores the next one.
+    pub rev: u64,
+    /// The UIDVALIDITY given last.
+    pub uid_validity_last: u32,
+    /// The highest UIDVALIDITY of any folder name that was given up, by removal or renaming.
+    pub uid_validity_vacated: u32,
+}
+
+/// A mailbox with all its folders, and the quota that holds when it has none of its own.
+#[derive(Clone, Debug)]
+pub struct MailboxState {
+    pub row: MailboxRow,
+    pub folders: Vec<FolderInfo>,
+    pub domain_quota_bytes: Option<u64>,
+}
+
+/// A stored message of a mailbox.
+#[derive(Clone, Debug)]
+pub struct ObjectRow {
+    pub mailbox: MailboxId,
+    pub message: MessageId,
+    /// How many folder rows show it; the row goes with the last.
+    pub refs: u32,
+    pub size: u64,
+    /// Sealed by the caller.
+    pub meta: Vec<u8>,
+}
+
+/// A job and what only the store knows of it.
+#[derive(Clone, Debug)]
+pub struct JobRow {
+    pub job: Job,
+    /// As it was read. [`Rows::apply`] stores the next one.
+    pub rev: u64,
+    /// Recipients for whom the final dot was announced in the current attempt.
+    pub dot_sent: Vec<usize>,
+    /// Delivery records written so far; numbers the next.
+    pub deliveries: u32,
+}
+
+/// Added to the end of a lease under which a final dot was announced: what became of it is in doubt, and
+/// such a job is retried not sooner.
+pub const IN_DOUBT_DELAY: Duration = Duration::from_secs(600);
+
+impl JobRow {
+    /// The key of its row in the due index: when it is due, or when its lease can be taken over.
+    pub fn due_at(&self) -> Option<DueKey> {
+        let at = match self.job.state {
+            JobState::Queued => self.job.due,
+            JobState::Processing => {
+                let delay = if self.dot_sent.is_empty() { Duration::ZERO } else { IN_DOUBT_DELAY };
+                self.job.lease_until? + delay
+            }
+            JobState::Held | JobState::Dead | JobState::Cancelled => return None,
+        };
+        Some(DueKey { at, job: self.job.spec.id, leased: self.job.state == JobState::Processing })
+    }
+}
+
+/// A row of the due index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueKey {
+    pub at: Timestamp,
+    pub job: JobId,
+    /// The job is being processed, and `at` is about its lease.
+    pub leased: bool,
+}
+
+/// A folder, its mailbox and some of its rows, all of one moment.
+#[derive(Clone, Debug)]
+pub struct FolderRead {
+    pub mailbox: MailboxRow,
+    pub folder: FolderInfo,
+    pub rows: Vec<Row>,
+}
+
+/// Which rows of a folder are read.
+#[derive(Clone, Debug)]
+pub enum Select {
+    None,
+    All,
+    Uids(Vec<u32>),
+}
+
+/// Everything one transaction writes. Rows that carry a revision are guarded by it.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    /// Guards the directory with the revision that was read.
+    pub directory_rev: Option<u64>,
+    pub orgs_new: Vec<OrgRow>,
+    pub orgs_gone: Vec<OrgId>,
+    pub domains_new: Vec<Domain>,
+    pub domains: Vec<Domain>,
+    pub domains_gone: Vec<String>,
+    pub aliases_new: Vec<Alias>,
+    pub aliases_gone: Vec<String>,
+    pub mailboxes_new: Vec<MailboxRow>,
+    pub mailboxes: Vec<MailboxRow>,
+    /// Goes with its address, credential, folders, messages and subscriptions.
+    pub mailboxes_gone: Vec<MailboxRow>,
+    pub credentials: Vec<(MailboxId, PasswordRecord)>,
+    pub folders_new: Vec<FolderInfo>,
+    pub folders: Vec<FolderInfo>,
+    /// Go with their rows and their history.
+    pub folders_gone: Vec<(MailboxId, FolderId)>,
+    pub messages_new: Vec<(FolderId, Row)>,
+    pub messages: Vec<(FolderId, Row)>,
+    pub messages_gone: Vec<(FolderId, u32)>,
+    /// UIDs removed from a folder at a modification sequence.
+    pub expunged: Vec<(FolderId, u64, Vec<u32>)>,
+    pub objects_new: Vec<ObjectRow>,
+    /// New reference counts.
+    pub objects: Vec<(MailboxId, MessageId, u32)>,
+    pub objects_gone: Vec<(MailboxId, MessageId)>,
+    pub subscriptions: Vec<(MailboxId, String)>,
+    pub subscriptions_gone: Vec<(MailboxId, String)>,
+    pub jobs_new: Vec<JobRow>,
+    pub jobs: Vec<JobRow>,
+    pub jobs_gone: Vec<JobRow>,
+    pub due_new: Vec<DueKey>,
+    pub due_gone: Vec<DueKey>,
+    pub deliveries: Vec<(JobId, u32, DeliveryRecord)>,
+}
+
+impl Writes {
+    /// Replaces a job's row, moving its row in the due index from where `before` says.
+    pub fn job(&mut self, before: Option<DueKey>, row: JobRow) {
+        let after = row.due_at();
+        if before != after {
+            self.due_gone.extend(before);
+            self.due_new.extend(after);
+        }
+        self.jobs.push(row);
+    }
+}
+
+/// Why a set of writes was not applied.
+#[derive(Clone, Debug)]
+pub enum ApplyError {
+    /// A revision has moved on: read again, decide again.
+    Stale,
+    /// A row to be made exists: an object or a job that was committed before.
+    Exists,
+    Other(Error),
+}
+
+impl From<ApplyError> for Error {
+    fn from(error: ApplyError) -> Error {
+        match error {
+            ApplyError::Stale => Error::Unavailable("too many concurrent changes to the same rows".into()),
+            ApplyError::Exists => Refusal::Exists("a row of that ID".into()).into(),
+            ApplyError::Other(error) => error,
+        }
+    }
+}
+
+/// Tables and keys. Each reading method is one consistent read.
+#[async_trait::async_trait]
+pub trait Rows: Send + Sync + 'static {
+    /// Applies all of it durably or nothing. `what` names the operation, for faults and logs.
+    async fn apply(&self, what: &'static str, writes: Writes) -> Result<(), ApplyError>;
+    /// Waits a little before attempt number `attempt` after a stale read.
+    async fn pause(&self, attempt: u32);
+    async fn ping(&self) -> Result<()>;
+    async fn close(&self);
+
+    async fn directory_rev(&self) -> Result<u64>;
+    async fn orgs(&self) -> Result<Vec<Org>>;
+    async fn org_named(&self, name: &str) -> Result<Option<OrgRow>>;
+    async fn org(&self, id: OrgId) -> Result<Option<OrgRow>>;
+    async fn domains(&self) -> Result<Vec<Domain>>;
+    async fn domain(&self, name: &str) -> Result<Option<Domain>>;
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>>;
+    async fn mailbox(&self, id: MailboxId) -> Result<Option<MailboxRow>>;
+    async fn aliases(&self) -> Result<Vec<Alias>>;
+    async fn addresses(&self, addresses: &[String]) -> Result<Vec<Option<AddressRow>>>;
+    async fn credential(&self, mailbox: MailboxId) -> Result<Option<PasswordRecord>>;
+
+    /// In the order of `ids`.
+    async fn mailbox_states(&self, ids: &[MailboxId]) -> Result<Vec<Option<MailboxState>>>;
+    async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>>;
+    async fn folder_mailbox(&self, folder: FolderId) -> Result<Option<MailboxId>>;
+    /// Rows by UID.
+    async fn folder(&self, folder: FolderId, select: Select) -> Result<Option<FolderRead>>;
+    /// Rows changed after a modification sequence, and UIDs removed after it, both by UID.
+    async fn changes(
+        &self,
+        folder: FolderId,
+        modseq: u64,
+    ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>>;
+    /// UID and meta by UID.
+    async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>>;
+    /// Reference count and size of those there are, in any order.
+    async fn objects(&self, mailbox: MailboxId, messages: &[MessageId])
+    -> Result<Vec<(MessageId, u32, u64)>>;
+    /// All stored messages of a mailbox by ID.
+    async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>>;
+
+    /// The first `limit` rows of the due index that are at most `now`; leased ones are skipped unless they
+    /// are before `lease_ended`.
+    async fn due(&self, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Result<Vec<DueKey>>;
+    async fn due_first(&self) -> Result<Option<Timestamp>>;
+    /// Those there are, in any order.
+    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>>;
+    /// By time of acceptance, then ID.
+    async fn jobs_oldest(&self, limit: usize) -> Result<Vec<JobRow>>;
+    /// Dead and cancelled jobs last changed before `before`, at most `limit`.
+    async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>>;
+    /// In the order of writing.
+    async fn deliveries(&self, job: JobId) -> Result<Vec<DeliveryRecord>>;
+    /// Removes delivery records from before `before`; how many.
+    async fn clean_deliveries(&self, before: Timestamp) -> Result<u64>;
+    async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+}
