@@ -245,14 +245,6 @@ impl Values {
         let Some(Value::Listen(l)) = self.0.get(name) else { panic!("{name} is a listener") };
         l.clone()
     }
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        match self.0.get(name) {
-            Some(Value::Text(t)) => !t.is_empty(),
-            Some(Value::Path(p)) => p.is_some(),
-            Some(Value::HostPorts(h)) => !h.is_empty(),
-            other => other.is_some(),
-        }
-    }
     pub(super) fn credentials(&self, name: &str, password: &str) -> Option<(String, Secret)> {
         Some((self.some_text(name)?, Secret::new(self.some_text(password)?)))
     }

@@ -123,9 +123,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     }
     let data_dir = loader.data_dir();
     let (values, effective) = loader.values(&data_dir);
-    if loader.faults.is_empty() {
-        loader.combinations(&values);
-    }
+    loader.combinations(&effective);
     if !loader.faults.is_empty() {
         return Err(Faults(loader.faults));
     }
@@ -244,75 +242,63 @@ impl Loader {
         (Values::new(values), effective)
     }
 
-    /// What no variable alone can be blamed for.
-    fn combinations(&mut self, v: &Values) {
-        let s3 = ["S3_ENDPOINT", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
-        self.together(v, &s3);
-        self.together(v, &["DATABASE_USERNAME", "DATABASE_PASSWORD"]);
-        self.together(v, &["SMTP_OUTBOUND_RELAY_USERNAME", "SMTP_OUTBOUND_RELAY_PASSWORD"]);
-        self.together(v, &["TLS_CERT_PATH", "TLS_KEY_PATH"]);
-        self.together(v, &["SMTP_DKIM_DOMAIN", "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8"]);
-        if v.is_set("SMTP_OUTBOUND_RELAY_USERNAME") && !v.is_set("SMTP_OUTBOUND_RELAY_HOST") {
-            self.fault(
-                "SMTP_OUTBOUND_RELAY_HOST",
-                "",
-                "host:port, because SMTP_OUTBOUND_RELAY_USERNAME is set",
-            );
-        }
-        if v.text("SMTP_OUTBOUND_TLS_MODE") == "disabled" {
-            if v.bool("SMTP_OUTBOUND_REQUIRE_STARTTLS") {
-                self.fault(
-                    "SMTP_OUTBOUND_TLS_MODE",
-                    "disabled",
-                    "required or opportunistic, because SMTP_OUTBOUND_REQUIRE_STARTTLS=true",
-                );
-            }
-            if v.text("SMTP_OUTBOUND_DANE_MODE") == "require" {
-                self.fault(
-                    "SMTP_OUTBOUND_TLS_MODE",
-                    "disabled",
-                    "required or opportunistic, because SMTP_OUTBOUND_DANE_MODE=require",
-                );
+    /// What no variable alone can be blamed for. Looks at the texts, so that a value which is not valid by
+    /// itself hides no fault of another.
+    fn combinations(&mut self, effective: &[Effective]) {
+        let texts: BTreeMap<&str, &str> =
+            effective.iter().map(|e| (e.variable.name, e.value.as_str())).collect();
+        let is = |name: &str, text: &str| texts.get(name).is_some_and(|t| *t == text);
+        self.together(&texts, &["S3_ENDPOINT", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]);
+        self.together(&texts, &["SMTP_OUTBOUND_RELAY_USERNAME", "SMTP_OUTBOUND_RELAY_PASSWORD"]);
+        self.together(&texts, &["TLS_CERT_PATH", "TLS_KEY_PATH"]);
+        self.together(&texts, &["SMTP_DKIM_DOMAIN", "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8"]);
+        self.needs(&texts, "SMTP_OUTBOUND_RELAY_USERNAME", "SMTP_OUTBOUND_RELAY_HOST");
+        self.needs(&texts, "DATABASE_USERNAME", "DATABASE_PASSWORD");
+        for (name, text) in
+            [("SMTP_OUTBOUND_REQUIRE_STARTTLS", "true"), ("SMTP_OUTBOUND_DANE_MODE", "require")]
+        {
+            if is("SMTP_OUTBOUND_TLS_MODE", "disabled") && is(name, text) {
+                let valid = format!("required or opportunistic, because {name}={text}");
+                self.fault("SMTP_OUTBOUND_TLS_MODE", "disabled", valid);
             }
         }
+        let number = |name: &str| texts.get(name).and_then(|t| t.parse::<u64>().ok());
         let (base, max) = ("SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS", "SMTP_OUTBOUND_RETRY_MAX_DELAY_SECS");
-        if v.uint(base) > v.uint(max) {
-            let valid = format!("at most {max}, which is {}", v.uint(max));
-            self.fault(base, v.uint(base).to_string(), valid);
+        if let (Some(least), Some(most)) = (number(base), number(max))
+            && least > most
+        {
+            self.fault(base, least.to_string(), format!("at most {max}, which is {most}"));
         }
-        if v.addrs("SERVER_BIND_ADDR").is_empty() {
-            self.fault("SERVER_BIND_ADDR", "", Kind::Addrs.valid());
-        }
-        self.distinct_ports(v);
-    }
-
-    fn together(&mut self, v: &Values, names: &[&str]) {
-        let missing: Vec<&&str> = names.iter().filter(|n| !v.is_set(n)).collect();
-        if missing.is_empty() || missing.len() == names.len() {
-            return;
-        }
-        for name in missing {
-            let others: Vec<&str> = names.iter().filter(|n| v.is_set(n)).copied().collect();
-            self.fault(name, "", format!("a value, because {} is set: all or none", others.join(" and ")));
-        }
-    }
-
-    fn distinct_ports(&mut self, v: &Values) {
-        let ports = VARIABLES.iter().filter(|x| x.kind == Kind::Port && x.feature == Feature::Built);
         let mut seen: BTreeMap<u64, &str> = BTreeMap::new();
-        for name in ports.map(|x| x.name) {
-            let port = v.uint(name);
-            if port == 0 {
-                continue;
-            }
+        let ports = VARIABLES.iter().filter(|v| v.kind == Kind::Port && v.feature == Feature::Built);
+        for name in ports.map(|v| v.name) {
+            let Some(port) = number(name).filter(|p| *p > 0) else { continue };
             match seen.get(&port) {
                 Some(other) => {
-                    self.fault(name, port.to_string(), format!("a port other than that of {other}"))
+                    self.fault(name, port.to_string(), format!("a port other than that of {other}"));
                 }
                 None => {
                     seen.insert(port, name);
                 }
             }
+        }
+    }
+
+    fn needs(&mut self, texts: &BTreeMap<&str, &str>, one: &str, other: &str) {
+        let set = |name: &str| texts.get(name).is_some_and(|t| !t.is_empty());
+        if set(one) && !set(other) {
+            self.fault(other, "", format!("a value, because {one} is set"));
+        }
+    }
+
+    fn together(&mut self, texts: &BTreeMap<&str, &str>, names: &[&str]) {
+        let (set, missing): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|n| texts.get(*n).is_some_and(|t| !t.is_empty()));
+        if set.is_empty() {
+            return;
+        }
+        for name in missing {
+            self.fault(name, "", format!("a value, because {} is set: all or none", set.join(" and ")));
         }
     }
 

@@ -60,7 +60,8 @@ fn all_faults_are_reported_together_with_secrets_masked() {
             "SMTP_TRANSFER_PORT",
             "SMTP_OUTBOUND_TLS_MODE",
             "SMTP_OUTBOUND_TTL_SECS",
-            "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8"
+            "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8",
+            "SMTP_DKIM_DOMAIN"
         ]
     );
     let text = Faults(found).to_string();

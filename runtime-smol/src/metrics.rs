@@ -1,0 +1,141 @@
+//! Counters and gauges for `/metrics`, in the Prometheus text format. Labels come from fixed sets or reply
+//! codes; none holds an address or anything else a peer chose.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Different label values one counter keeps; what comes later is counted as `other`.
+const LABELS_MAX: usize = 64;
+
+/// A counter with one label.
+#[derive(Debug, Default)]
+pub struct Labelled(Mutex<BTreeMap<String, u64>>);
+
+impl Labelled {
+    /// Adds one under `label`.
+    pub fn add(&self, label: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(n) = counts.get_mut(label) {
+            *n += 1;
+            return;
+        }
+        let label = if counts.len() < LABELS_MAX { label } else { "other" };
+        *counts.entry(label.to_owned()).or_default() += 1;
+    }
+
+    /// The count under `label`.
+    pub fn count(&self, label: &str) -> u64 {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).get(label).copied().unwrap_or(0)
+    }
+}
+
+/// Everything that is counted. One for the process: [`METRICS`].
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections accepted, by listener.
+    pub connections: Labelled,
+    /// Connections refused at a limit, by listener.
+    pub connections_refused: Labelled,
+    /// Open sessions.
+    pub sessions: AtomicI64,
+    /// TLS handshakes that failed.
+    pub tls_failures: AtomicU64,
+    /// Messages accepted, by listener.
+    pub messages_accepted: Labelled,
+    /// Messages and recipients refused, by reply code and enhanced status.
+    pub messages_refused: Labelled,
+    /// Log-ins that failed, by protocol.
+    pub login_failures: Labelled,
+    /// Outbound delivery attempts, by outcome.
+    pub deliveries: Labelled,
+    /// Deliveries into mailboxes.
+    pub local_deliveries: AtomicU64,
+    /// Jobs in the queue when it was last looked at.
+    pub queue_depth: AtomicI64,
+}
+
+/// The process's metrics.
+pub static METRICS: Metrics = Metrics {
+    connections: Labelled(Mutex::new(BTreeMap::new())),
+    connections_refused: Labelled(Mutex::new(BTreeMap::new())),
+    sessions: AtomicI64::new(0),
+    tls_failures: AtomicU64::new(0),
+    messages_accepted: Labelled(Mutex::new(BTreeMap::new())),
+    messages_refused: Labelled(Mutex::new(BTreeMap::new())),
+    login_failures: Labelled(Mutex::new(BTreeMap::new())),
+    deliveries: Labelled(Mutex::new(BTreeMap::new())),
+    local_deliveries: AtomicU64::new(0),
+    queue_depth: AtomicI64::new(0),
+};
+
+impl Metrics {
+    /// The Prometheus text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let labelled = [
+            ("connections_total", "Connections accepted.", "listener", &self.connections),
+            ("connections_refused_total", "Connections over a limit.", "listener", &self.connections_refused),
+            ("messages_accepted_total", "Messages accepted.", "listener", &self.messages_accepted),
+            ("messages_refused_total", "Messages and recipients refused.", "reply", &self.messages_refused),
+            ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
+            ("deliveries_total", "Delivery attempts for recipients.", "outcome", &self.deliveries),
+        ];
+        for (name, help, label, counter) in labelled {
+            let _ = writeln!(out, "# HELP inbox_{name} {help}\n# TYPE inbox_{name} counter");
+            for (value, n) in counter.0.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+                let _ = writeln!(out, "inbox_{name}{{{label}=\"{}\"}} {n}", escape(value));
+            }
+        }
+        let plain = [
+            ("sessions", "Open sessions.", "gauge", self.sessions.load(Ordering::Relaxed)),
+            ("queue_jobs", "Jobs in the outbound queue.", "gauge", self.queue_depth.load(Ordering::Relaxed)),
+            ("tls_failures_total", "Failed TLS handshakes.", "counter", signed(&self.tls_failures)),
+            (
+                "local_deliveries_total",
+                "Messages put into mailboxes.",
+                "counter",
+                signed(&self.local_deliveries),
+            ),
+        ];
+        for (name, help, kind, n) in plain {
+            let _ = writeln!(out, "# HELP inbox_{name} {help}\n# TYPE inbox_{name} {kind}\ninbox_{name} {n}");
+        }
+        out
+    }
+}
+
+fn signed(n: &AtomicU64) -> i64 {
+    i64::try_from(n.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_bounded() {
+        let counter = Labelled::default();
+        for i in 0..=LABELS_MAX {
+            counter.add(&i.to_string());
+        }
+        assert_eq!(counter.count(&(LABELS_MAX - 1).to_string()), 1);
+        assert_eq!(counter.count(&LABELS_MAX.to_string()), 0);
+        assert_eq!(counter.count("other"), 1);
+    }
+
+    #[test]
+    fn the_text_format() {
+        METRICS.messages_refused.add("550 5.1.1");
+        let text = METRICS.render();
+        assert!(text.contains("# TYPE inbox_messages_refused_total counter\n"));
+        assert!(text.contains("inbox_messages_refused_total{reply=\"550 5.1.1\"} "));
+        assert!(text.lines().all(|l| l.starts_with('#') || l.starts_with("inbox_")));
+        assert_eq!(escape("a\"\\\n"), "a\\\"\\\\\\n");
+    }
+}

@@ -1,0 +1,122 @@
+//! TLS towards other servers: verified, or encrypted whatever the certificate, with the verdict recorded.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::{Error, files, provider};
+
+/// What the certificate of one connection was worth, once its handshake is done.
+#[derive(Debug, Default)]
+pub struct Verdict(OnceLock<Result<(), String>>);
+
+impl Verdict {
+    /// `Ok` when the certificate is valid for the name asked for under our roots, else why not; `None`
+    /// before the handshake.
+    pub fn result(&self) -> Option<Result<(), &str>> {
+        self.0.get().map(|r| r.as_ref().map(|()| ()).map_err(String::as_str))
+    }
+
+    /// Whether the certificate is valid.
+    pub fn is_valid(&self) -> bool {
+        matches!(self.0.get(), Some(Ok(())))
+    }
+}
+
+/// The trusted roots: the public ones and those of TLS_EXTRA_ROOTS_FILE.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ClientTls {
+    /// Reads the extra roots.
+    pub fn open(extra_roots: Option<&Path>) -> Result<ClientTls, Error> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = extra_roots {
+            for cert in files::certificates(path)? {
+                roots
+                    .add(cert)
+                    .map_err(|e| Error(format!("TLS_EXTRA_ROOTS_FILE {}: {e}", path.display())))?;
+            }
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(|e| Error(e.to_string()))?;
+        Ok(ClientTls { verifier })
+    }
+
+    /// The handshake fails unless the certificate is valid for the name.
+    pub fn verifying(&self) -> Result<Arc<ClientConfig>, Error> {
+        self.config(self.verifier.clone())
+    }
+
+    /// The handshake goes on whatever the certificate is; the verdict is there afterwards. For one
+    /// connection: no session is resumed, because a resumed one shows no certificate.
+    pub fn recording(&self) -> Result<(Arc<ClientConfig>, Arc<Verdict>), Error> {
+        let verdict = Arc::new(Verdict::default());
+        let recorder = Recorder { inner: self.verifier.clone(), verdict: verdict.clone() };
+        Ok((self.config(Arc::new(recorder))?, verdict))
+    }
+
+    fn config(&self, verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Error> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|e| Error(e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+/// Lets every certificate pass and remembers what the real verifier said. That the peer holds the
+/// certificate's key is still checked.
+#[derive(Debug)]
+struct Recorder {
+    inner: Arc<WebPkiServerVerifier>,
+    verdict: Arc<Verdict>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let result =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let _ = self.verdict.0.set(result.map(|_| ()).map_err(|e| e.to_string()));
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
