@@ -1,1 +1,31 @@
+//! SMTP, message submission and LMTP as pure state machines.
+//!
+//! **It is** the server's side of a connection ([`server`]) and the grammar that both sides of a connection
+//! share: addresses ([`address`]), commands ([`command`]), replies ([`reply`]) and dot-stuffing ([`stuffing`]). Bytes and answers go in, steps come out.
+//!
+//! **It is not** a runtime: it opens no socket, reads no clock, makes no random number, starts no thread and
+//! decides nothing that needs a database. It is `no_std` and holds no `unsafe`, so this is checked by the
+//! compiler.
+//!
+//! **To drive it**: keep one [`protocol_core::RecvBuf`] and one [`protocol_core::SendBuf`] for each
+//! connection, call `poll`, and do what the returned step says. A step that is a question is answered by one
+//! of its methods, which consume it; a question dropped unanswered is a temporary failure at the next `poll`.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod address;
+pub mod command;
+pub mod limits;
+pub mod params;
+pub mod queue;
+pub mod reply;
+mod rng;
+pub mod server;
+pub mod srs;
+pub mod status;
+pub mod stuffing;

@@ -54,7 +54,9 @@ pub fn reverse(local: &str, day: i64, mac: Mac<'_>) -> Option<String> {
             let (hash, stamp) = (parts.next()?, parts.next()?);
             let (domain, user) = (parts.next()?, parts.next()?);
             let fresh = age(stamp, day)? <= VALID_DAYS;
-            let ours = same(hash, &encode(&mac(&[b"SRS0", stamp.as_bytes(), domain.as_bytes(), user.as_bytes()])));
+            let stamp = stamp.to_ascii_uppercase();
+            let ours =
+                same(hash, &encode(&mac(&[b"SRS0", stamp.as_bytes(), domain.as_bytes(), user.as_bytes()])));
             (fresh && ours && !domain.is_empty()).then(|| join(user, domain))
         }
         Kind::Second => {
@@ -154,7 +156,8 @@ mod tests {
 
     #[test]
     fn what_is_forwarded_comes_back() {
-        for sender in ["user@example.net", "a=b=c@example.net", "\"odd local\"@x.test", "grüße@example.net"] {
+        for sender in ["user@example.net", "a=b=c@example.net", "\"odd local\"@x.test", "grüße@example.net"]
+        {
             let path = forward(sender, "mx.example.org", 20_000, &mac);
             let local = path.strip_suffix("@mx.example.org").unwrap();
             assert!(local.starts_with("SRS0="));

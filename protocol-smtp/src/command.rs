@@ -1,0 +1,341 @@
+//! Commands (RFC 5321 §4.1), parsed without copying and written back.
+
+use core::str;
+
+use protocol_core::SendBuf;
+
+use crate::address::Path;
+use crate::limits::MECHANISM_MAX;
+use crate::params::{Accepts, MailParams, ParamError, RcptParams};
+
+/// One command, borrowed from its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'b> {
+    /// EHLO with the client's name or address literal.
+    Ehlo(&'b str),
+    /// HELO.
+    Helo(&'b str),
+    /// LHLO (RFC 2033 §4.1).
+    Lhlo(&'b str),
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// AUTH (RFC 4954 §4).
+    Auth {
+        /// As given; compare without case.
+        mechanism: &'b str,
+        /// Initial response, still in base64; `=` is the empty one.
+        initial: Option<&'b str>,
+    },
+    /// MAIL FROM.
+    Mail(Path<'b>, MailParams<'b>),
+    /// RCPT TO.
+    Rcpt(Path<'b>, RcptParams<'b>),
+    /// DATA.
+    Data,
+    /// BDAT (RFC 3030 §2).
+    Bdat {
+        /// Octets that follow the command.
+        size: u64,
+        /// The message ends with them.
+        last: bool,
+    },
+    /// RSET.
+    Rset,
+    /// NOOP with whatever stood behind it ignored.
+    Noop,
+    /// VRFY.
+    Vrfy,
+    /// EXPN.
+    Expn,
+    /// HELP.
+    Help,
+    /// QUIT.
+    Quit,
+}
+
+/// Why a line is no command that can be obeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    /// 500 5.5.1.
+    Unknown,
+    /// 500 5.5.2: octets that no command line holds.
+    Octets,
+    /// 501 5.5.4.
+    Argument,
+    /// 501 5.1.7.
+    Sender,
+    /// 501 5.1.3.
+    Recipient,
+    /// 555 5.5.4.
+    Parameter,
+    /// 553 5.6.7: a non-ASCII address without SMTPUTF8.
+    NeedsUtf8,
+    /// An HTTP request line: a browser or an attack by way of one.
+    Http,
+}
+
+const HTTP_VERBS: [&str; 9] =
+    ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE"];
+
+impl<'b> Command<'b> {
+    /// Parses a line without its CRLF. `accepts` says which extensions' parameters exist.
+    pub fn parse(line: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+        let line = str::from_utf8(line).map_err(|_| CommandError::Octets)?;
+        if line.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
+            return Err(CommandError::Octets);
+        }
+        let end = line.bytes().position(|b| b == b' ').unwrap_or(line.len());
+        let (verb, rest) = line.split_at(end);
+        Self::by_verb(verb, rest, accepts)
+    }
+
+    fn by_verb(verb: &str, rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+        // RFC 5321 §4.1.1: trailing white space is tolerated.
+        let argument = rest.trim_ascii();
+        let is = |name: &str| verb.eq_ignore_ascii_case(name);
+        let bare = |command| if argument.is_empty() { Ok(command) } else { Err(CommandError::Argument) };
+        match verb.len() {
+            4 if is("MAIL") => mail(rest, accepts),
+            4 if is("RCPT") => rcpt(rest, accepts),
+            4 if is("DATA") => bare(Command::Data),
+            4 if is("BDAT") => bdat(argument),
+            4 if is("EHLO") => client_name(argument).map(Command::Ehlo),
+            4 if is("HELO") => client_name(argument).map(Command::Helo),
+            4 if is("LHLO") => client_name(argument).map(Command::Lhlo),
+            4 if is("RSET") => bare(Command::Rset),
+            4 if is("NOOP") => Ok(Command::Noop),
+            4 if is("QUIT") => bare(Command::Quit),
+            4 if is("VRFY") && argument.is_empty() => Err(CommandError::Argument),
+            4 if is("VRFY") => Ok(Command::Vrfy),
+            4 if is("EXPN") => Ok(Command::Expn),
+            4 if is("HELP") => Ok(Command::Help),
+            4 if is("AUTH") => auth(argument),
+            8 if is("STARTTLS") => bare(Command::StartTls),
+            _ if HTTP_VERBS.contains(&verb) && argument.contains("HTTP/") => Err(CommandError::Http),
+            _ => Err(CommandError::Unknown),
+        }
+    }
+
+    /// Appends the command with its CRLF.
+    pub fn write(&self, out: &mut SendBuf) {
+        match self {
+            Command::Ehlo(name) => push_all(out, &["EHLO ", name]),
+            Command::Helo(name) => push_all(out, &["HELO ", name]),
+            Command::Lhlo(name) => push_all(out, &["LHLO ", name]),
+            Command::StartTls => push_all(out, &["STARTTLS"]),
+            Command::Auth { mechanism, initial: None } => push_all(out, &["AUTH ", mechanism]),
+            Command::Auth { mechanism, initial: Some(text) } => {
+                push_all(out, &["AUTH ", mechanism, " ", text])
+            }
+            Command::Mail(path, params) => {
+                out.push(b"MAIL FROM:");
+                path.write(out);
+                params.write(out);
+            }
+            Command::Rcpt(path, params) => {
+                out.push(b"RCPT TO:");
+                path.write(out);
+                params.write(out);
+            }
+            Command::Data => push_all(out, &["DATA"]),
+            Command::Bdat { size, last } => {
+                out.push(b"BDAT ");
+                out.push_decimal(*size);
+                out.push(if *last { b" LAST" } else { b"" });
+            }
+            Command::Rset => push_all(out, &["RSET"]),
+            Command::Noop => push_all(out, &["NOOP"]),
+            Command::Vrfy => push_all(out, &["VRFY postmaster"]),
+            Command::Expn => push_all(out, &["EXPN"]),
+            Command::Help => push_all(out, &["HELP"]),
+            Command::Quit => push_all(out, &["QUIT"]),
+        }
+        out.push(b"\r\n");
+    }
+}
+
+fn push_all(out: &mut SendBuf, parts: &[&str]) {
+    parts.iter().for_each(|p| out.push(p.as_bytes()));
+}
+
+fn client_name(argument: &str) -> Result<&str, CommandError> {
+    if crate::address::is_client_name(argument.as_bytes()) {
+        Ok(argument)
+    } else {
+        Err(CommandError::Argument)
+    }
+}
+
+/// Behind the verb: ` FROM:` or ` TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common
+/// and harmless.
+fn path_argument<'b>(rest: &'b str, keyword: &str) -> Option<&'b str> {
+    let rest = rest.trim_ascii();
+    let (front, path) = rest.split_at_checked(keyword.len())?;
+    front.eq_ignore_ascii_case(keyword).then(|| path.trim_ascii_start())
+}
+
+fn mail<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let text = path_argument(rest, "FROM:").ok_or(CommandError::Argument)?;
+    let (path, tail) = Path::parse_reverse(text.as_bytes()).map_err(|_| CommandError::Sender)?;
+    let params = MailParams::parse(text_tail(text, tail), accepts).map_err(param_error)?;
+    if !path.is_ascii() && !params.smtputf8 {
+        return Err(CommandError::NeedsUtf8);
+    }
+    Ok(Command::Mail(path, params))
+}
+
+/// Whether the transaction has SMTPUTF8 is known to the session, which refuses a non-ASCII path without it.
+fn rcpt<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let text = path_argument(rest, "TO:").ok_or(CommandError::Argument)?;
+    let (path, tail) = Path::parse_forward(text.as_bytes()).map_err(|_| CommandError::Recipient)?;
+    let params = RcptParams::parse(text_tail(text, tail), accepts).map_err(param_error)?;
+    Ok(Command::Rcpt(path, params))
+}
+
+/// `tail` again as text: it is the end of `text`, cut at a character's border.
+fn text_tail<'b>(text: &'b str, tail: &[u8]) -> &'b str {
+    text.get(text.len() - tail.len()..).unwrap_or("?")
+}
+
+fn param_error(error: ParamError) -> CommandError {
+    match error {
+        ParamError::Unknown => CommandError::Parameter,
+        ParamError::Bad => CommandError::Argument,
+    }
+}
+
+fn bdat<'b>(argument: &str) -> Result<Command<'b>, CommandError> {
+    let (size, rest) = argument.split_once(' ').unwrap_or((argument, ""));
+    let last = match rest.trim_ascii() {
+        "" => false,
+        word if word.eq_ignore_ascii_case("LAST") => true,
+        _ => return Err(CommandError::Argument),
+    };
+    if size.is_empty() || size.len() > 20 || !size.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(CommandError::Argument);
+    }
+    let size = size.parse().map_err(|_| CommandError::Argument)?;
+    Ok(Command::Bdat { size, last })
+}
+
+fn auth(argument: &str) -> Result<Command<'_>, CommandError> {
+    let (mechanism, initial) = match argument.split_once(' ') {
+        Some((mechanism, initial)) => (mechanism, Some(initial.trim_ascii())),
+        None => (argument, None),
+    };
+    let fine = !mechanism.is_empty()
+        && mechanism.len() <= MECHANISM_MAX
+        && mechanism.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !fine || initial.is_some_and(|i| i.is_empty() || i.contains(' ')) {
+        return Err(CommandError::Argument);
+    }
+    Ok(Command::Auth { mechanism, initial })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command<'_>, CommandError> {
+        Command::parse(line.as_bytes(), &Accepts::ALL)
+    }
+
+    #[test]
+    fn what_is_read_is_written() {
+        for line in [
+            "EHLO client.example.test",
+            "HELO [192.0.2.1]",
+            "LHLO a",
+            "STARTTLS",
+            "AUTH PLAIN",
+            "AUTH PLAIN AGEAYg==",
+            "AUTH SCRAM-SHA-256 =",
+            "MAIL FROM:<>",
+            "MAIL FROM:<a@b.test> SIZE=10 BODY=8BITMIME",
+            "RCPT TO:<postmaster>",
+            "RCPT TO:<\"a b\"@[IPv6:::1]> NOTIFY=NEVER",
+            "DATA",
+            "BDAT 0 LAST",
+            "BDAT 18446744073709551615",
+            "RSET",
+            "NOOP",
+            "EXPN",
+            "HELP",
+            "QUIT",
+            "MAIL FROM:<grüße@exämple.test> SMTPUTF8",
+        ] {
+            let mut out = SendBuf::with_high_water(1024);
+            parse(line).unwrap_or_else(|e| panic!("{line}: {e:?}")).write(&mut out);
+            let written = str::from_utf8(out.bytes()).unwrap();
+            assert_eq!(
+                written.strip_suffix("\r\n"),
+                Some(if line == "RCPT TO:<postmaster>" { written.trim_end() } else { line })
+            );
+        }
+    }
+
+    #[test]
+    fn tolerated_forms_mean_the_same() {
+        for (odd, plain) in [
+            ("mail from: <a@b.test>  SIZE=1 ", "MAIL FROM:<a@b.test> SIZE=1"),
+            ("Rcpt To:<@relay.test:a@b.test>", "RCPT TO:<a@b.test>"),
+            ("quit  ", "QUIT"),
+            ("NOOP whatever", "NOOP"),
+            ("bdat 5 last", "BDAT 5 LAST"),
+        ] {
+            assert_eq!(parse(odd), parse(plain), "{odd}");
+            assert!(parse(odd).is_ok(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command() {
+        use CommandError::*;
+        for (line, error) in [
+            ("", Unknown),
+            ("FOO", Unknown),
+            ("MAILFROM:<a@b.test>", Unknown),
+            ("GET / HTTP/1.1", Http),
+            ("EHLO", Argument),
+            ("EHLO a b", Argument),
+            ("DATA now", Argument),
+            ("VRFY", Argument),
+            ("MAIL a@b.test", Argument),
+            ("MAIL FROM:a@b.test", Sender),
+            ("MAIL FROM:<postmaster>", Sender),
+            ("MAIL FROM:<a@b.test>SIZE=1", Argument),
+            ("MAIL FROM:<a@b.test> X=1", Parameter),
+            ("MAIL FROM:<ü@b.test>", NeedsUtf8),
+            ("RCPT TO:<>", Recipient),
+            ("RCPT TO:<a@>", Recipient),
+            ("BDAT", Argument),
+            ("BDAT -1", Argument),
+            ("BDAT 18446744073709551616", Argument),
+            ("BDAT 1 FIRST", Argument),
+            ("AUTH", Argument),
+            ("AUTH PLAIN a b", Argument),
+            ("AUTH TWENTY-ONE-CHARACTERS", Argument),
+            ("NOOP \u{1b}", Octets),
+        ] {
+            assert_eq!(parse(line), Err(error), "{line}");
+        }
+        assert_eq!(Command::parse(b"NOOP \xff", &Accepts::ALL), Err(Octets));
+    }
+
+    #[test]
+    fn si12_si22_hostile_paths_are_syntax_errors() {
+        for path in [
+            "<;id;>",
+            "<$(id)@>",
+            "<`id`@x",
+            "<(any@legit>",
+            "<legit(.attack>",
+            "<a@b>@c>",
+            "<a@b.test\0@c.test>",
+        ] {
+            let mut line = alloc::string::String::from("MAIL FROM:");
+            line.push_str(path);
+            assert!(parse(&line).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One attempt over the hosts of a destination: who is dialled next, and what remains for it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::mx::Candidate;
+use super::tls::{Proceed, TlsDemand, TlsOutcome, after_tls};
+use crate::queue::{Failure, Health, Verdict};
+use crate::status::Status;
+
+/// One attempt. Every recipient that was answered by a host is settled with that answer: no recipient is
+/// tried twice. The others go on to the next host.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    candidates: Vec<Candidate>,
+    demand: TlsDemand,
+    /// Which of the candidates is next.
+    at: usize,
+    /// The next connection goes without TLS to the host that was dialled last.
+    plaintext: bool,
+    pending: Vec<u16>,
+    verdicts: Vec<(u16, Verdict)>,
+    last: Option<Failure>,
+    health: Health,
+    /// The attempt is over, whoever is left.
+    over: bool,
+}
+
+/// What to do next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Dial this address, for these recipients.
+    Dial {
+        /// Where to.
+        candidate: Candidate,
+        /// Under what conditions.
+        demand: TlsDemand,
+        /// Do not start TLS: it broke on the connection before, and plaintext is allowed.
+        plaintext: bool,
+        /// Who is left.
+        recipients: Vec<u16>,
+    },
+    /// The attempt is over: report this to the queue.
+    Finish {
+        /// One for each recipient.
+        verdicts: Vec<(u16, Verdict)>,
+        /// How the destination behaved.
+        health: Health,
+    },
+}
+
+/// What became of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostResult {
+    /// It could not be made (refused, unreachable, too slow).
+    NoConnection(String),
+    /// TLS came out so that [`after_tls`] does not let it go on; the text names the check that failed.
+    Tls(TlsOutcome, String),
+    /// The session ended before the first recipient was answered: greeting, EHLO or AUTH refused, connection
+    /// lost, protocol broken.
+    NoSession(Failure),
+    /// The session got as far as recipients. Those not mentioned go on to the next host.
+    Answered {
+        /// One for each recipient that was settled.
+        verdicts: Vec<(u16, Verdict)>,
+        /// How the host behaved.
+        health: Health,
+    },
+    /// Stop here: the process is shutting down. Those left were not tried by anyone.
+    Stopped,
+}
+
+impl Walk {
+    /// At the first candidate. `candidates` is not empty, as [`candidates`](super::candidates) gives it.
+    pub fn new(candidates: Vec<Candidate>, demand: TlsDemand, recipients: &[u16]) -> Walk {
+        Walk {
+            candidates,
+            demand,
+            at: 0,
+            plaintext: false,
+            pending: Vec::from(recipients),
+            verdicts: Vec::new(),
+            last: None,
+            health: Health::Unreachable,
+            over: false,
+        }
+    }
+
+    /// An attempt that ends before anything is dialled: routing failed for all alike.
+    pub fn failed(failure: &Failure, recipients: &[u16]) -> Next {
+        let verdicts = recipients.iter().map(|r| (*r, verdict_of(failure.clone()))).collect();
+        // A domain that does not exist is not down: its jobs are settled as fast as they come.
+        let health = if failure.status.class == 5 { Health::Good } else { Health::Unreachable };
+        Next::Finish { verdicts, health }
+    }
+
+    /// What to do now. The same until [`Walk::report`] is called.
+    pub fn next(&self) -> Next {
+        match self.candidates.get(self.at) {
+            Some(candidate) if !self.pending.is_empty() && !self.over => Next::Dial {
+                candidate: candidate.clone(),
+                demand: self.demand,
+                plaintext: self.plaintext,
+                recipients: self.pending.clone(),
+            },
+            _ => self.finish(),
+        }
+    }
+
+    /// What became of the connection that [`Walk::next`] asked for.
+    pub fn report(&mut self, result: HostResult) {
+        let Some(candidate) = self.candidates.get(self.at) else { return };
+        let host = format!("{} [{}]", candidate.host, candidate.address);
+        match result {
+            HostResult::NoConnection(why) => {
+                let reply = format!("{host}: {why}");
+                self.go_on(Failure { status: Status::NO_ANSWER, reply });
+            }
+            HostResult::Tls(outcome, why) => self.report_tls(outcome, format!("{host}: {why}")),
+            HostResult::NoSession(failure) => {
+                self.health = Health::Busy;
+                self.go_on(failure);
+            }
+            HostResult::Answered { verdicts, health } => {
+                self.health = health;
+                for (index, verdict) in verdicts {
+                    self.settle(index, verdict);
+                }
+                let reply = format!("{host}: the session ended before this recipient's turn");
+                self.go_on(Failure { status: Status::BAD_CONNECTION, reply });
+            }
+            HostResult::Stopped => self.over = true,
+        }
+    }
+
+    fn report_tls(&mut self, outcome: TlsOutcome, text: String) {
+        self.health = Health::Good; // it is there; what is wrong with it is no reason for fewer connections
+        match after_tls(self.demand, outcome) {
+            Proceed::Plaintext if !self.plaintext => self.plaintext = true,
+            Proceed::Defer(status) => {
+                let variable = match status == Status::NO_TLS {
+                    true => "SMTP_OUTBOUND_TLS_MODE, SMTP_OUTBOUND_REQUIRE_STARTTLS",
+                    false => "SMTP_OUTBOUND_ALLOW_INVALID_CERTS, SMTP_OUTBOUND_TLS_MODE",
+                };
+                self.go_on(Failure { status, reply: format!("{text} ({variable})") });
+            }
+            Proceed::Plaintext | Proceed::GoOn => {
+                self.go_on(Failure { status: Status::BAD_CONNECTION, reply: text });
+            }
+        }
+    }
+
+    fn settle(&mut self, index: u16, verdict: Verdict) {
+        if verdict == Verdict::NotTried || !self.pending.contains(&index) {
+            return;
+        }
+        self.pending.retain(|i| *i != index);
+        self.verdicts.push((index, verdict));
+    }
+
+    /// A TLS failure is kept over one of the network that comes later: it is the one to be cured.
+    fn go_on(&mut self, failure: Failure) {
+        let keep = self.last.as_ref().is_some_and(|f| f.status.subject == 7) && failure.status.subject != 7;
+        if !keep {
+            self.last = Some(failure);
+        }
+        self.plaintext = false;
+        self.at += 1;
+    }
+
+    fn finish(&self) -> Next {
+        let mut verdicts = self.verdicts.clone();
+        let rest = match &self.last {
+            Some(failure) if !self.over => verdict_of(failure.clone()),
+            _ => Verdict::NotTried,
+        };
+        verdicts.extend(self.pending.iter().map(|index| (*index, rest.clone())));
+        Next::Finish { verdicts, health: self.health }
+    }
+}
+
+fn verdict_of(failure: Failure) -> Verdict {
+    if failure.status.class == 5 { Verdict::Permanent(failure) } else { Verdict::Temporary(failure) }
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;

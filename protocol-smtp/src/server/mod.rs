@@ -1,0 +1,47 @@
+//! The server's side of a connection: SMTP transfer, submission and LMTP.
+//!
+//! [`ServerSession`] holds state, no buffers, no clock. Methods for the driver: `poll`, `deadline`,
+//! `shut_down`. Everything else it does by answering the questions among its [`Step`]s.
+
+mod config;
+mod guard;
+mod refusal;
+mod session;
+mod steps;
+
+pub use config::{ServerConfig, Service};
+pub use refusal::Refusal;
+pub use session::ServerSession;
+pub use steps::{Authenticate, Begin, Connect, Finish, Recipient, Sender, Step, UpgradeTls};
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// QUIT.
+    Quit,
+    /// The peer closed its side.
+    Eof,
+    /// It was refused at the start.
+    Refused,
+    /// Too many errors, commands without effect or unknown recipients; or it spoke out of turn or HTTP.
+    Abuse,
+    /// Octets that no message may hold.
+    BareOctet,
+    /// It was too slow.
+    Timeout,
+    /// The server stops.
+    ShuttingDown,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// No command and no data for too long.
+    Idle,
+    /// The message takes too long, or comes too slowly.
+    Message,
+    /// The TLS handshake takes too long.
+    Handshake,
+    /// A session that asked for too many unknown recipients waits for its end.
+    Tarpit,
+}
