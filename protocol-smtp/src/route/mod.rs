@@ -17,11 +17,9 @@ mod tls;
 mod walk;
 
 pub use mx::{
-    ADDRESSES_MAX, AddressAnswer, Candidate, DnsFailure, FALLBACK_DELAY, Family, HOSTS_MAX, Host, HostAddresses,
-    Hosts, Limits, Mx, MxAnswer, PER_HOST_MAX, candidates, hosts, relay,
+    ADDRESSES_MAX, AddressAnswer, Candidate, DnsFailure, FALLBACK_DELAY, Family, HOSTS_MAX, Host,
+    HostAddresses, Hosts, Limits, Mx, MxAnswer, PER_HOST_MAX, candidates, hosts, relay,
 };
 pub use net::is_public;
-pub use tls::{
-    Contradiction, Proceed, Tls, TlsDemand, TlsMode, TlsOutcome, TlsSettings, after_tls,
-};
+pub use tls::{Contradiction, Proceed, Tls, TlsDemand, TlsMode, TlsOutcome, TlsSettings, after_tls};
 pub use walk::{HostResult, Next, Walk};

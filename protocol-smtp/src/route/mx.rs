@@ -146,7 +146,12 @@ pub struct Candidate {
 
 /// Orders the hosts of `destination` (an A-label domain or an address literal in brackets): by preference,
 /// shuffled within one. `own_names` are this installation's own host names, lower case.
-pub fn hosts(destination: &str, answer: &MxAnswer, own_names: &[&str], seed: [u8; 32]) -> Result<Hosts, Failure> {
+pub fn hosts(
+    destination: &str,
+    answer: &MxAnswer,
+    own_names: &[&str],
+    seed: [u8; 32],
+) -> Result<Hosts, Failure> {
     if let Some(inner) = destination.strip_prefix('[').and_then(|d| d.strip_suffix(']')) {
         return match Literal::parse(inner) {
             Some(Literal::V4(v4)) => Ok(Hosts::Literal(IpAddr::V4(v4))),
@@ -160,7 +165,9 @@ pub fn hosts(destination: &str, answer: &MxAnswer, own_names: &[&str], seed: [u8
         MxAnswer::Failed(why) => {
             Err(fail(Status::DNS_FAILED, format!("MX of {destination}: {}", why.text())))
         }
-        MxAnswer::NxDomain => Err(fail(Status::NO_SUCH_DOMAIN, format!("the domain {destination} does not exist"))),
+        MxAnswer::NxDomain => {
+            Err(fail(Status::NO_SUCH_DOMAIN, format!("the domain {destination} does not exist")))
+        }
         MxAnswer::NoData => {
             // RFC 5321 §5.1: the implicit MX.
             let host = Host { name: canonical(destination), preference: 0 };
@@ -185,7 +192,12 @@ pub fn relay(host: &str) -> Hosts {
     }
 }
 
-fn order(destination: &str, records: &[Mx], own_names: &[&str], seed: [u8; 32]) -> Result<Vec<Host>, Failure> {
+fn order(
+    destination: &str,
+    records: &[Mx],
+    own_names: &[&str],
+    seed: [u8; 32],
+) -> Result<Vec<Host>, Failure> {
     // RFC 7505 §3: a single record with an empty host name.
     if records.iter().all(|mx| canonical(&mx.exchange).is_empty()) {
         return Err(fail(Status::NULL_MX, format!("{destination} takes no mail (null MX)")));
@@ -212,7 +224,11 @@ fn order(destination: &str, records: &[Mx], own_names: &[&str], seed: [u8; 32]) 
 
 /// RFC 5321 §5.1: when this host is among them, it goes with all of equal or worse preference; mail that
 /// nobody better takes would come back to us for ever.
-fn without_own(mut hosts: Vec<Host>, is_own: impl Fn(&Host) -> bool, destination: &str) -> Result<Vec<Host>, Failure> {
+fn without_own(
+    mut hosts: Vec<Host>,
+    is_own: impl Fn(&Host) -> bool,
+    destination: &str,
+) -> Result<Vec<Host>, Failure> {
     if let Some(own) = hosts.iter().filter(|h| is_own(h)).map(|h| h.preference).min() {
         hosts.retain(|h| h.preference < own);
     }

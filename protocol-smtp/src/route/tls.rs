@@ -122,7 +122,8 @@ pub enum Proceed {
 
 /// The table. `TlsOutcome::Valid` is the only row that does not depend on the demand.
 pub fn after_tls(demand: TlsDemand, outcome: TlsOutcome) -> Proceed {
-    let or_plaintext = |otherwise| if demand.plaintext_ok { Proceed::Plaintext } else { Proceed::Defer(otherwise) };
+    let or_plaintext =
+        |otherwise| if demand.plaintext_ok { Proceed::Plaintext } else { Proceed::Defer(otherwise) };
     match outcome {
         TlsOutcome::Valid => Proceed::GoOn,
         TlsOutcome::Invalid if demand.verify => Proceed::Defer(Status::BAD_TLS),
