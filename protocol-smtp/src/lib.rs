@@ -25,6 +25,7 @@ pub mod params;
 pub mod queue;
 pub mod reply;
 mod rng;
+pub mod route;
 pub mod server;
 pub mod srs;
 pub mod status;
