@@ -19,6 +19,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod buf;
+pub mod message;
+pub mod sasl;
 pub mod time;
 
 pub use buf::{RecvBuf, SendBuf};
