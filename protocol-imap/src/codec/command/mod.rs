@@ -1,0 +1,462 @@
+//! Commands: what a client asks.
+
+pub mod append;
+pub mod fetch;
+pub mod mailbox;
+pub mod search;
+pub mod store;
+
+use core::fmt;
+
+use super::flag::Attribute;
+use super::list::{Atom, Element, List};
+use super::read::{Cursor, Fault, Upper};
+use super::table::Name;
+use super::text::{MailboxName, Secret, Text};
+use super::write::Emit;
+use crate::set::SequenceSet;
+use append::Append;
+use fetch::Fetch;
+use mailbox::{ListCommand, SelectParams, StatusItem};
+use search::Search;
+use store::Store;
+
+/// A command with its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command<'b> {
+    /// Chosen by the client; comes back in the completion.
+    pub tag: &'b str,
+    /// What is asked.
+    pub body: CommandBody<'b>,
+}
+
+/// What a command asks. Names and arguments as in RFC 9051 §6 unless another RFC is cited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CommandBody<'b> {
+    Capability,
+    Noop,
+    Logout,
+    /// RFC 2971: pairs of name and value; `None` for `NIL`.
+    Id(Option<List<'b, IdField<'b>>>),
+    StartTls,
+    Authenticate {
+        mechanism: Atom<'b>,
+        /// RFC 4959.
+        initial: Option<Initial<'b>>,
+    },
+    Login {
+        user: Text<'b>,
+        password: Secret<'b>,
+    },
+    Enable(List<'b, Atom<'b>>),
+    Select {
+        mailbox: MailboxName<'b>,
+        params: SelectParams<'b>,
+    },
+    Examine {
+        mailbox: MailboxName<'b>,
+        params: SelectParams<'b>,
+    },
+    Create {
+        mailbox: MailboxName<'b>,
+        /// RFC 6154 §3: `USE (...)`.
+        uses: List<'b, Attribute<'b>>,
+    },
+    Delete(MailboxName<'b>),
+    Rename {
+        from: MailboxName<'b>,
+        to: MailboxName<'b>,
+    },
+    Subscribe(MailboxName<'b>),
+    Unsubscribe(MailboxName<'b>),
+    List(ListCommand<'b>),
+    /// RFC 3501 §6.3.9.
+    Lsub {
+        reference: MailboxName<'b>,
+        pattern: Text<'b>,
+    },
+    Namespace,
+    Status {
+        mailbox: MailboxName<'b>,
+        items: List<'b, StatusItem>,
+    },
+    Append(Append<'b>),
+    /// RFC 2177; the server reads `DONE` as a line of its own.
+    Idle,
+    /// RFC 3501 §6.4.1.
+    Check,
+    Close,
+    Unselect,
+    Expunge,
+    /// RFC 4315 §2.1.
+    UidExpunge(SequenceSet<'b>),
+    Search(Search<'b>),
+    Fetch(Fetch<'b>),
+    Store(Store<'b>),
+    Copy {
+        uid: bool,
+        set: SequenceSet<'b>,
+        mailbox: MailboxName<'b>,
+    },
+    Move {
+        uid: bool,
+        set: SequenceSet<'b>,
+        mailbox: MailboxName<'b>,
+    },
+    /// RFC 4978: the algorithm.
+    Compress(Atom<'b>),
+}
+
+/// An initial response of AUTHENTICATE. It holds secrets: `Debug` shows nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Initial<'b> {
+    /// `=`: present and of no octets (RFC 4959 §3).
+    Empty,
+    /// Base64, not decoded and not checked.
+    Base64(&'b [u8]),
+}
+
+/// One field of ID (RFC 2971 §3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdField<'b> {
+    /// Its name.
+    pub name: Text<'b>,
+    /// Its value, `None` for `NIL`.
+    pub value: Option<Text<'b>>,
+}
+
+/// A command that could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadCommand<'b> {
+    /// Its tag, when that much could be read: the BAD is tagged with it, else untagged.
+    pub tag: Option<&'b str>,
+    /// Its name, when that much could be read.
+    pub name: Option<Name>,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// Most names in one ENABLE.
+pub const ENABLE_MAX: usize = 64;
+/// Most fields in one ID (RFC 2971 §3.3).
+pub const ID_FIELDS_MAX: usize = 30;
+/// Most attributes in one CREATE.
+pub const USES_MAX: usize = 16;
+
+impl<'b> Command<'b> {
+    /// Reads a whole command, with or without its final CRLF: for APPEND, all up to the announcement of its
+    /// message. `utf8`: IMAP4rev2 or UTF8=ACCEPT was enabled, so quoted strings may hold UTF-8.
+    ///
+    /// Allocates nothing and does not recurse.
+    pub fn parse(octets: &'b [u8], utf8: bool) -> Result<Self, BadCommand<'b>> {
+        let line = octets.strip_suffix(b"\r\n").unwrap_or(octets);
+        let mut c = Cursor::new(line, utf8);
+        let tag = match c.tag() {
+            Ok(tag) => tag,
+            Err(fault) => return Err(BadCommand { tag: None, name: None, fault }),
+        };
+        let bad = |name, fault| BadCommand { tag: Some(tag), name, fault };
+        let name = read_name(&mut c).map_err(|fault| bad(None, fault))?;
+        let body = CommandBody::read(name, &mut c).map_err(|fault| bad(Some(name), fault))?;
+        c.end().map_err(|fault| bad(Some(name), fault))?;
+        Ok(Command { tag, body })
+    }
+
+    /// Writes the command with its final CRLF; APPEND up to the announcement of its message.
+    ///
+    /// A client that must wait for continuations writes part 0, 1, 2... of [`Emit::client`] in turn, each
+    /// after a continuation, until [`Emit::is_cut`] is false.
+    pub fn write(&self, e: &mut Emit<'_>) {
+        e.push(self.tag.as_bytes());
+        e.push(b" ");
+        e.push(self.body.name().as_str().as_bytes());
+        self.body.emit_arguments(e);
+        if !matches!(self.body, CommandBody::Append(_)) {
+            e.push(b"\r\n");
+        }
+    }
+}
+
+/// A space and the command's name; `UID` and the name behind it are one.
+fn read_name(c: &mut Cursor<'_>) -> Result<Name, Fault> {
+    c.sp()?;
+    let word = c.name();
+    if !word.eq_ignore_ascii_case(b"UID") {
+        return Name::from_upper(Upper::of(word).as_bytes()).ok_or(Fault::UnknownCommand);
+    }
+    c.sp()?;
+    match Upper::of(c.name()).as_bytes() {
+        b"COPY" => Ok(Name::UidCopy),
+        b"EXPUNGE" => Ok(Name::UidExpunge),
+        b"FETCH" => Ok(Name::UidFetch),
+        b"MOVE" => Ok(Name::UidMove),
+        b"SEARCH" => Ok(Name::UidSearch),
+        b"STORE" => Ok(Name::UidStore),
+        _ => Err(Fault::UnknownCommand),
+    }
+}
+
+impl<'b> CommandBody<'b> {
+    /// Its name.
+    pub const fn name(&self) -> Name {
+        match self {
+            CommandBody::Capability => Name::Capability,
+            CommandBody::Noop => Name::Noop,
+            CommandBody::Logout => Name::Logout,
+            CommandBody::Id(_) => Name::Id,
+            CommandBody::StartTls => Name::StartTls,
+            CommandBody::Authenticate { .. } => Name::Authenticate,
+            CommandBody::Login { .. } => Name::Login,
+            CommandBody::Enable(_) => Name::Enable,
+            CommandBody::Select { .. } => Name::Select,
+            CommandBody::Examine { .. } => Name::Examine,
+            CommandBody::Create { .. } => Name::Create,
+            CommandBody::Delete(_) => Name::Delete,
+            CommandBody::Rename { .. } => Name::Rename,
+            CommandBody::Subscribe(_) => Name::Subscribe,
+            CommandBody::Unsubscribe(_) => Name::Unsubscribe,
+            CommandBody::List(_) => Name::List,
+            CommandBody::Lsub { .. } => Name::Lsub,
+            CommandBody::Namespace => Name::Namespace,
+            CommandBody::Status { .. } => Name::Status,
+            CommandBody::Append(_) => Name::Append,
+            CommandBody::Idle => Name::Idle,
+            CommandBody::Check => Name::Check,
+            CommandBody::Close => Name::Close,
+            CommandBody::Unselect => Name::Unselect,
+            CommandBody::Expunge => Name::Expunge,
+            CommandBody::UidExpunge(_) => Name::UidExpunge,
+            CommandBody::Search(search) => pick(search.uid, Name::Search, Name::UidSearch),
+            CommandBody::Fetch(fetch) => pick(fetch.uid, Name::Fetch, Name::UidFetch),
+            CommandBody::Store(store) => pick(store.uid, Name::Store, Name::UidStore),
+            CommandBody::Copy { uid, .. } => pick(*uid, Name::Copy, Name::UidCopy),
+            CommandBody::Move { uid, .. } => pick(*uid, Name::Move, Name::UidMove),
+            CommandBody::Compress(_) => Name::Compress,
+        }
+    }
+
+    /// Reads the arguments of `name` and the space before them.
+    fn read(name: Name, c: &mut Cursor<'b>) -> Result<Self, Fault> {
+        Ok(match name {
+            Name::Capability => CommandBody::Capability,
+            Name::Noop => CommandBody::Noop,
+            Name::Logout => CommandBody::Logout,
+            Name::StartTls => CommandBody::StartTls,
+            Name::Namespace => CommandBody::Namespace,
+            Name::Idle => CommandBody::Idle,
+            Name::Check => CommandBody::Check,
+            Name::Close => CommandBody::Close,
+            Name::Unselect => CommandBody::Unselect,
+            Name::Expunge => CommandBody::Expunge,
+            _ => {
+                c.sp()?;
+                return Self::read_arguments(name, c);
+            }
+        })
+    }
+
+    fn read_arguments(name: Name, c: &mut Cursor<'b>) -> Result<Self, Fault> {
+        Ok(match name {
+            Name::Id => CommandBody::Id(read_id(c)?),
+            Name::Authenticate => {
+                CommandBody::Authenticate { mechanism: Atom(c.atom()?), initial: Initial::read(c)? }
+            }
+            Name::Login => {
+                let user = c.astring()?;
+                c.sp()?;
+                CommandBody::Login { user, password: Secret(c.astring()?) }
+            }
+            Name::Enable => CommandBody::Enable(List::read_bare(c, ENABLE_MAX)?),
+            Name::Compress => CommandBody::Compress(Atom(c.atom()?)),
+            Name::UidExpunge => CommandBody::UidExpunge(SequenceSet::read(c)?),
+            Name::Search | Name::UidSearch => CommandBody::Search(Search::read(name == Name::UidSearch, c)?),
+            Name::Fetch | Name::UidFetch => CommandBody::Fetch(Fetch::read(name == Name::UidFetch, c)?),
+            Name::Store | Name::UidStore => CommandBody::Store(Store::read(name == Name::UidStore, c)?),
+            Name::Copy | Name::UidCopy | Name::Move | Name::UidMove => {
+                let set = SequenceSet::read(c)?;
+                c.sp()?;
+                let mailbox = MailboxName(c.astring()?);
+                match name {
+                    Name::Copy | Name::UidCopy => {
+                        CommandBody::Copy { uid: name == Name::UidCopy, set, mailbox }
+                    }
+                    _ => CommandBody::Move { uid: name == Name::UidMove, set, mailbox },
+                }
+            }
+            Name::Append => CommandBody::Append(Append::read(c)?),
+            Name::List => CommandBody::List(ListCommand::read(c)?),
+            _ => return Self::read_mailbox_command(name, c),
+        })
+    }
+
+    /// Commands whose first argument is a mailbox name.
+    fn read_mailbox_command(name: Name, c: &mut Cursor<'b>) -> Result<Self, Fault> {
+        let mailbox = MailboxName(c.astring()?);
+        Ok(match name {
+            Name::Select => CommandBody::Select { mailbox, params: SelectParams::read(c)? },
+            Name::Examine => CommandBody::Examine { mailbox, params: SelectParams::read(c)? },
+            Name::Create => CommandBody::Create { mailbox, uses: read_uses(c)? },
+            Name::Delete => CommandBody::Delete(mailbox),
+            Name::Subscribe => CommandBody::Subscribe(mailbox),
+            Name::Unsubscribe => CommandBody::Unsubscribe(mailbox),
+            Name::Rename => {
+                c.sp()?;
+                CommandBody::Rename { from: mailbox, to: MailboxName(c.astring()?) }
+            }
+            Name::Lsub => {
+                c.sp()?;
+                CommandBody::Lsub { reference: mailbox, pattern: c.list_mailbox()? }
+            }
+            Name::Status => {
+                c.sp()?;
+                CommandBody::Status { mailbox, items: List::read_some(c, mailbox::STATUS_ITEMS_MAX)? }
+            }
+            _ => return Err(Fault::UnknownCommand),
+        })
+    }
+
+    fn emit_arguments(&self, e: &mut Emit<'_>) {
+        match self {
+            CommandBody::Capability
+            | CommandBody::Noop
+            | CommandBody::Logout
+            | CommandBody::StartTls
+            | CommandBody::Namespace
+            | CommandBody::Idle
+            | CommandBody::Check
+            | CommandBody::Close
+            | CommandBody::Unselect
+            | CommandBody::Expunge => return,
+            _ => e.push(b" "),
+        }
+        match self {
+            CommandBody::Id(fields) => match fields {
+                Some(fields) => fields.emit(e),
+                None => e.push(b"NIL"),
+            },
+            CommandBody::Authenticate { mechanism, initial } => {
+                e.push(mechanism.0.as_bytes());
+                match initial {
+                    None => {}
+                    Some(Initial::Empty) => e.push(b" ="),
+                    Some(Initial::Base64(text)) => {
+                        e.push(b" ");
+                        e.push(text);
+                    }
+                }
+            }
+            CommandBody::Login { user, password } => {
+                e.astring(*user);
+                e.push(b" ");
+                e.astring(password.0);
+            }
+            CommandBody::Enable(names) => names.emit_bare(e),
+            CommandBody::Compress(algorithm) => e.push(algorithm.0.as_bytes()),
+            CommandBody::UidExpunge(set) => set.emit(e),
+            CommandBody::Search(search) => search.emit(e),
+            CommandBody::Fetch(fetch) => fetch.emit(e),
+            CommandBody::Store(store) => store.emit(e),
+            CommandBody::Copy { set, mailbox, .. } | CommandBody::Move { set, mailbox, .. } => {
+                set.emit(e);
+                e.push(b" ");
+                e.astring(mailbox.0);
+            }
+            CommandBody::Append(append) => append.emit(e),
+            CommandBody::List(list) => list.emit(e),
+            _ => self.emit_mailbox_arguments(e),
+        }
+    }
+
+    fn emit_mailbox_arguments(&self, e: &mut Emit<'_>) {
+        match self {
+            CommandBody::Select { mailbox, params } | CommandBody::Examine { mailbox, params } => {
+                e.astring(mailbox.0);
+                params.emit(e);
+            }
+            CommandBody::Create { mailbox, uses } => {
+                e.astring(mailbox.0);
+                if !uses.is_empty() {
+                    e.push(b" (USE ");
+                    uses.emit(e);
+                    e.push(b")");
+                }
+            }
+            CommandBody::Delete(mailbox)
+            | CommandBody::Subscribe(mailbox)
+            | CommandBody::Unsubscribe(mailbox) => e.astring(mailbox.0),
+            CommandBody::Rename { from, to } => {
+                e.astring(from.0);
+                e.push(b" ");
+                e.astring(to.0);
+            }
+            CommandBody::Lsub { reference, pattern } => {
+                e.astring(reference.0);
+                e.push(b" ");
+                e.list_mailbox(*pattern);
+            }
+            CommandBody::Status { mailbox, items } => {
+                e.astring(mailbox.0);
+                e.push(b" ");
+                items.emit(e);
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn pick(uid: bool, plain: Name, with_uid: Name) -> Name {
+    if uid { with_uid } else { plain }
+}
+
+/// `NIL` or pairs of strings (RFC 2971 §3.1).
+pub(super) fn read_id<'b>(c: &mut Cursor<'b>) -> Result<Option<List<'b, IdField<'b>>>, Fault> {
+    if c.eat_word(b"NIL") { Ok(None) } else { List::read(c, ID_FIELDS_MAX).map(Some) }
+}
+
+/// Nothing, or `(USE (...))` (RFC 6154 §3).
+fn read_uses<'b>(c: &mut Cursor<'b>) -> Result<List<'b, Attribute<'b>>, Fault> {
+    if !c.eat(b' ') {
+        return Ok(List::empty());
+    }
+    if !c.eat_text(b"(USE ") {
+        return Err(Fault::Expected("USE or the end of the line"));
+    }
+    let uses = List::read(c, USES_MAX)?;
+    c.expect(b')', "the end of the parameters of CREATE")?;
+    Ok(uses)
+}
+
+impl<'b> Initial<'b> {
+    fn read(c: &mut Cursor<'b>) -> Result<Option<Self>, Fault> {
+        if !c.eat(b' ') {
+            return Ok(None);
+        }
+        let text = c.rest();
+        let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        if text.is_empty() || !text.iter().all(is_base64) {
+            return Err(Fault::Expected("an initial response in base64"));
+        }
+        c.take(text.len());
+        Ok(Some(if text == b"=" { Initial::Empty } else { Initial::Base64(text) }))
+    }
+}
+
+impl fmt::Debug for Initial<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Initial(..)")
+    }
+}
+
+impl<'b> Element<'b> for IdField<'b> {
+    fn read(c: &mut Cursor<'b>) -> Result<Self, Fault> {
+        let name = c.string()?;
+        c.sp()?;
+        Ok(IdField { name, value: c.nstring()? })
+    }
+    fn emit(&self, e: &mut Emit<'_>) {
+        e.string(self.name);
+        e.push(b" ");
+        e.nstring(self.value);
+    }
+}
