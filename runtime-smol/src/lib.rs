@@ -9,3 +9,6 @@ pub mod config;
 pub mod logging;
 pub mod metrics;
 pub mod tls;
+pub mod dns;
+pub mod net;
+pub mod task;

@@ -1,0 +1,128 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hickory_proto::op::{Message, MessageType};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::{A, MX, PTR};
+
+use super::*;
+use crate::task::block_on;
+
+/// A name server on loopback that knows a few names; how many questions it was asked.
+fn name_server() -> (config::Dns, Arc<AtomicUsize>) {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(addr).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        let mut buf = [0; 2048];
+        while let Ok((n, from)) = udp.recv_from(&mut buf) {
+            count.fetch_add(1, Ordering::Relaxed);
+            if let Some(reply) = reply(&buf[..n], false) {
+                udp.send_to(&reply, from).unwrap();
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        for stream in tcp.incoming() {
+            let mut stream = stream.unwrap();
+            let mut len = [0; 2];
+            while stream.read_exact(&mut len).is_ok() {
+                let mut query = vec![0; usize::from(u16::from_be_bytes(len))];
+                stream.read_exact(&mut query).unwrap();
+                let reply = reply(&query, true).unwrap();
+                stream.write_all(&u16::try_from(reply.len()).unwrap().to_be_bytes()).unwrap();
+                stream.write_all(&reply).unwrap();
+            }
+        }
+    });
+    let dns = config::Dns {
+        resolvers: vec![config::HostPort { host: addr.ip().to_string(), port: addr.port() }],
+        trust_anchor_file: None,
+    };
+    (dns, asked)
+}
+
+fn reply(query: &[u8], tcp: bool) -> Option<Vec<u8>> {
+    let query = Message::from_vec(query).unwrap();
+    let question = query.queries[0].clone();
+    let name = question.name().to_lowercase().to_ascii();
+    let mut reply = query.clone();
+    reply.metadata.message_type = MessageType::Response;
+    reply.metadata.recursion_available = true;
+    let record = |data: RData| Record::from_rdata(question.name().clone(), 300, data);
+    let mx = |preference, host: &str| RData::MX(MX::new(preference, Name::from_ascii(host).unwrap()));
+    match (name.as_str(), question.query_type()) {
+        ("good.test.", RecordType::MX) => {
+            reply.answers.extend([record(mx(20, "mx2.good.test.")), record(mx(10, "mx1.good.test."))]);
+        }
+        ("null.test.", RecordType::MX) => reply.answers.push(record(mx(0, "."))),
+        ("long.test.", RecordType::MX) if !tcp => reply.metadata.truncation = true,
+        ("long.test.", RecordType::MX) => {
+            reply.answers.extend((0..400).map(|n| record(mx(n, "mx.long.test."))))
+        }
+        ("mx1.good.test.", RecordType::A) => reply.answers.push(record(RData::A(A::new(192, 0, 2, 1)))),
+        ("half.test.", RecordType::A) => reply.answers.push(record(RData::A(A::new(192, 0, 2, 2)))),
+        ("half.test." | "broken.test.", _) => reply.metadata.response_code = ResponseCode::ServFail,
+        ("silent.test.", _) => return None,
+        ("1.2.0.192.in-addr.arpa.", _) => {
+            reply.answers.push(record(RData::PTR(PTR(Name::from_ascii("MX1.good.test.").unwrap()))));
+        }
+        ("9.2.0.192.in-addr.arpa.", _) => {
+            reply.answers.push(record(RData::PTR(PTR(Name::from_ascii("mx1.good.test.").unwrap()))));
+        }
+        ("good.test." | "mx1.good.test.", _) => {}
+        _ => reply.metadata.response_code = ResponseCode::NXDomain,
+    }
+    Some(reply.to_vec().unwrap())
+}
+
+fn mx(preference: u16, exchange: &str) -> Mx {
+    Mx { preference, exchange: exchange.into() }
+}
+
+#[test]
+fn mail_exchangers_as_records_none_or_no_domain() {
+    let (config, asked) = name_server();
+    let dns = Dns::open(&config).unwrap();
+    let mut expected = vec![mx(20, "mx2.good.test."), mx(10, "mx1.good.test.")];
+    let MxAnswer::Records(mut found) = block_on(dns.lookup_mx("good.test")) else { panic!("records") };
+    found.sort_by_key(|m| m.preference);
+    expected.sort_by_key(|m| m.preference);
+    assert_eq!(found, expected);
+    let once = asked.load(Ordering::Relaxed);
+    assert!(matches!(block_on(dns.lookup_mx("good.test")), MxAnswer::Records(_)));
+    assert_eq!(asked.load(Ordering::Relaxed), once, "the second answer is from the cache");
+    assert_eq!(block_on(dns.lookup_mx("null.test")), MxAnswer::Records(vec![mx(0, ".")]));
+    assert_eq!(block_on(dns.lookup_mx("mx1.good.test")), MxAnswer::NoData);
+    assert_eq!(block_on(dns.lookup_mx("nowhere.test")), MxAnswer::NxDomain);
+    assert_eq!(block_on(dns.lookup_mx("broken.test")), MxAnswer::Failed(DnsFailure::ServFail));
+    let MxAnswer::Records(many) = block_on(dns.lookup_mx("long.test")) else { panic!("over TCP") };
+    assert_eq!(many.len(), 400);
+}
+
+#[test]
+fn addresses_and_names() {
+    let (config, _) = name_server();
+    let dns = Dns::open(&config).unwrap();
+    let one = |text: &str| AddressAnswer::Addresses(vec![text.parse().unwrap()]);
+    assert_eq!(block_on(dns.lookup_ip("mx1.good.test")), one("192.0.2.1"));
+    assert_eq!(block_on(dns.lookup_ip("half.test")), one("192.0.2.2"));
+    assert_eq!(block_on(dns.lookup_ip("good.test")), AddressAnswer::None);
+    assert_eq!(block_on(dns.lookup_ip("nowhere.test")), AddressAnswer::None);
+    assert_eq!(block_on(dns.lookup_ip("broken.test")), AddressAnswer::Failed(DnsFailure::ServFail));
+    let name = |text: &str| block_on(dns.lookup_ptr(text.parse().unwrap()));
+    assert_eq!(name("192.0.2.1").as_deref(), Some("mx1.good.test"));
+    assert_eq!(name("192.0.2.9"), None, "the name does not lead back");
+    assert_eq!(name("192.0.2.77"), None);
+}
+
+#[test]
+fn a_silent_name_server_is_a_time_out() {
+    let (config, _) = name_server();
+    let dns = Dns::with_timeouts(&config, Duration::from_millis(20), Duration::from_millis(200)).unwrap();
+    assert_eq!(block_on(dns.lookup_mx("silent.test")), MxAnswer::Failed(DnsFailure::Timeout));
+}
