@@ -30,3 +30,4 @@ pub mod server;
 pub mod srs;
 pub mod status;
 pub mod stuffing;
+pub mod trace;

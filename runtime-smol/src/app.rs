@@ -1,0 +1,86 @@
+//! What every part of the running server shares.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use event_listener::Event;
+use storage::Storage;
+
+use crate::config::Config;
+use crate::dns::Resolver;
+use crate::tls::{ClientTls, ServerTls};
+
+/// The running server's parts; shared as `Arc<App>`.
+pub struct App {
+    /// What it was told.
+    pub config: Arc<Config>,
+    /// Everything that lasts.
+    pub storage: Storage,
+    /// Certificates.
+    pub tls: Arc<ServerTls>,
+    /// Trust for connections that we open.
+    pub client_tls: ClientTls,
+    /// The name servers.
+    pub resolver: Resolver,
+    /// Set when the server stops.
+    pub stop: Stop,
+    /// Notified when a job was queued on this node.
+    pub queued: Event,
+}
+
+/// A flag that tasks can wait for.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<(AtomicBool, Event)>);
+
+impl Stop {
+    /// Tells everybody to stop.
+    pub fn set(&self) {
+        self.0.0.store(true, Ordering::SeqCst);
+        self.0.1.notify(usize::MAX);
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is set.
+    pub async fn wait(&self) {
+        loop {
+            let listener = self.0.1.listen();
+            if self.is_set() {
+                return;
+            }
+            listener.await;
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Local,
+}
+
+impl Peer {
+    /// Its address, when it has one.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Ip(address) => Some(address.ip().to_canonical()),
+            Peer::Local => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.ip() {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("local"),
+        }
+    }
+}
