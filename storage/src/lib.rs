@@ -6,15 +6,43 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod accept;
+mod check;
 mod engine;
 mod error;
+mod facade;
+mod folders;
+mod keys;
+mod lock;
 mod memory;
+mod objects;
+mod passwords;
+mod queue;
 mod rows;
+mod spool;
 mod store;
+mod surreal;
+#[cfg(test)]
+mod testing;
 mod types;
+mod view;
+mod writer;
 
+pub use accept::{Accept, Deliver, Queued};
+pub use check::{CheckReport, LEFTOVER_AGE, REQUEUE_AGE, StartReport};
 pub use engine::*;
 pub use error::{Error, Refusal, Result};
+pub use facade::{OpenError, Parts, Storage, StorageOptions};
+pub use keys::{KEY_LEN, KeyError, Keys, Purpose, SEAL_OVERHEAD, TenantKey};
+pub use lock::{DataLock, LOCK_FILE, LockError};
 pub use memory::{Fault, FaultHook, MemoryRows, MemoryStore};
+pub use objects::{
+    Blobs, CHUNK_LEN, Content, Envelope, EnvelopeJob, Listed, LocalBlobs, Object, ObjectKey, Place, Source,
+};
+pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX, SCRAM_ITERATIONS, ScramVerifier};
+pub use spool::{MEMORY_MAX, Spool, SpoolReader};
 pub use store::{Directory, Jobs, Mail, Store};
+pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};
 pub use types::*;
+pub use view::{CHANGES_MAX, Change, Changes, FolderState, FolderView};
+pub use writer::{BATCH_MAX, WAITING_MAX};

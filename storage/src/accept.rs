@@ -1,0 +1,249 @@
+//! Acceptance: objects first, then one commit of every row and job, then `Ok`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use protocol_core::Timestamp;
+
+use crate::error::{Error, Refusal, Result};
+use crate::facade::{Inner, Storage};
+use crate::keys::TenantKey;
+use crate::objects::{Content, Encoder, Envelope, EnvelopeJob, NewObject, ObjectKey, Place};
+use crate::spool::Spool;
+use crate::types::*;
+
+/// Objects of one acceptance that are written at once.
+const PUTS_AT_ONCE: usize = 8;
+
+/// A message to be made durable: for folders, for the queue, or for both.
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    /// Reverse-path without brackets.
+    pub sender: String,
+    /// Forward-paths as they were given.
+    pub recipients: Vec<String>,
+    /// When it was received.
+    pub received: Timestamp,
+    /// Folders it goes to; each gets an object of its own.
+    pub deliveries: Vec<Deliver>,
+    /// The body that `jobs` share.
+    pub queued: Option<Queued>,
+    /// Jobs; their message must be that of `queued`, and their size is set to its size.
+    pub jobs: Vec<NewJob>,
+}
+
+/// A message for a folder of one mailbox.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The mailbox's organisation.
+    pub org: OrgId,
+    /// Whose folder.
+    pub mailbox: MailboxId,
+    /// A new ID, different from that of every other delivery.
+    pub message: MessageId,
+    /// Trace fields, put in front.
+    pub prefix: Vec<u8>,
+    /// Ranges of the spooled message that are left out, in order.
+    pub skip: Vec<Range<u64>>,
+    /// Which folder.
+    pub folder: FolderTarget,
+    /// Initial flags.
+    pub flags: NamedFlags,
+    /// INTERNALDATE.
+    pub internal_date: Timestamp,
+    /// Envelope and structure; sealed here, opaque to storage.
+    pub meta: Vec<u8>,
+    /// Whether the mailbox's quota is checked ([`Refusal::OverQuota`]).
+    pub check_quota: bool,
+}
+
+/// The body of a queued message.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// The sender's organisation.
+    pub org: OrgId,
+    /// A new ID.
+    pub message: MessageId,
+    /// Put in front.
+    pub prefix: Vec<u8>,
+    /// Left out, in order.
+    pub skip: Vec<Range<u64>>,
+}
+
+/// An acceptance with its objects and rows made ready; nothing is written yet.
+pub(crate) struct Plan {
+    objects: Vec<(NewObject, TenantKey)>,
+    commit: Commit,
+}
+
+impl Storage {
+    /// Makes a message durable: all of it when the answer is `Ok`, and then it is in its folders' views; the
+    /// answer says where each delivery went, in order. After a refusal or [`Error::Unavailable`] nothing of it
+    /// is stored. After [`Error::OutcomeUnknown`] its objects stay, so that it is not lost if it counts.
+    pub async fn accept(&self, spool: &Spool, accept: Accept) -> Result<Vec<Placed>> {
+        let plan = self.inner.plan(spool, accept).await?;
+        self.durable(async move |inner| {
+            let (objects, keys, commit) = plan.into_parts();
+            let _flight = inner.begin_flight(keys.clone());
+            inner.put_all(objects).await?;
+            let outcome = inner.settle(inner.writer.commit(commit).await);
+            inner.drop_refused(&outcome, &keys).await;
+            outcome
+        })
+        .await
+    }
+}
+
+impl Inner {
+    pub(crate) async fn plan(&self, spool: &Spool, accept: Accept) -> Result<Plan> {
+        let Accept { sender, recipients, received, deliveries, queued, mut jobs } = accept;
+        let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit: Commit::default() };
+        let envelope = |place, meta| Envelope {
+            place,
+            sender: sender.clone(),
+            recipients: recipients.clone(),
+            received_ms: received.0,
+            len: 0,
+            hash: [0; 32],
+            sequence: self.next_sequence(),
+            meta,
+        };
+        for deliver in deliveries {
+            let key = ObjectKey::stored(deliver.org, deliver.mailbox, deliver.message);
+            let content = Content::new(deliver.prefix.clone(), spool, &deliver.skip)?;
+            let tenant = self.tenant(deliver.org).await?;
+            plan.commit.rows.push(row(&deliver, content.len(), &tenant)?);
+            let envelope = envelope(place(&deliver), deliver.meta);
+            plan.objects.push((NewObject { key, envelope, content }, tenant));
+        }
+        match queued {
+            Some(queued) if jobs.iter().all(|j| (j.org, j.message) == (queued.org, queued.message)) => {
+                let key = ObjectKey::queued(queued.org, queued.message);
+                let content = Content::new(queued.prefix, spool, &queued.skip)?;
+                jobs.iter_mut().for_each(|job| job.size = content.len());
+                let place = Place::Queue { jobs: jobs.iter().map(EnvelopeJob::from).collect() };
+                let tenant = self.tenant(queued.org).await?;
+                plan.objects
+                    .push((NewObject { key, envelope: envelope(place, Vec::new()), content }, tenant));
+            }
+            None if jobs.is_empty() => {}
+            _ => return Err(Refusal::Invalid("jobs need the body they name".into()).into()),
+        }
+        plan.commit.jobs = jobs;
+        Ok(plan)
+    }
+
+    /// Writes all objects of a plan; when one cannot be written, none stays.
+    pub(crate) async fn put_all(self: &Arc<Self>, objects: Vec<(NewObject, TenantKey)>) -> Result<()> {
+        let mut waiting = objects.into_iter();
+        let mut written = Vec::with_capacity(waiting.len());
+        let mut outcome = Ok(());
+        while outcome.is_ok() && waiting.len() > 0 {
+            let put = |(object, tenant): (NewObject, TenantKey)| {
+                let (blobs, key) = (self.blobs.clone(), object.key);
+                let source = Box::new(Encoder::new(object, tenant));
+                (key, self.spawn(async move { blobs.put(key, source).await }))
+            };
+            let under_way: Vec<_> = waiting.by_ref().take(PUTS_AT_ONCE).map(put).collect();
+            for (key, put) in under_way {
+                // Also what failed may have left something under its name.
+                written.push(key);
+                outcome = outcome.and(put.await);
+            }
+        }
+        if outcome.is_err() {
+            self.delete_objects(&written).await;
+        }
+        outcome
+    }
+
+    /// After a definite refusal no row will ever refer to the objects. When the outcome is not known they
+    /// stay: one may be all that is left of an accepted message.
+    pub(crate) async fn drop_refused<T>(&self, outcome: &Result<T>, keys: &[ObjectKey]) {
+        match outcome {
+            Ok(_) | Err(Error::OutcomeUnknown(_) | Error::Corrupt(_)) => {}
+            Err(Error::Refused(_) | Error::NotFound | Error::Unavailable(_)) => {
+                self.delete_objects(keys).await
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Objects, their names and the commit.
+    pub(crate) fn into_parts(self) -> (Vec<(NewObject, TenantKey)>, Vec<ObjectKey>, Commit) {
+        let keys = self.objects.iter().map(|(object, _)| object.key).collect();
+        (self.objects, keys, self.commit)
+    }
+}
+
+fn row(deliver: &Deliver, size: u64, tenant: &TenantKey) -> Result<NewRow> {
+    Ok(NewRow {
+        mailbox: deliver.mailbox,
+        folder: deliver.folder.clone(),
+        message: deliver.message,
+        size,
+        internal_date: deliver.internal_date,
+        flags: deliver.flags.clone(),
+        meta: tenant.seal_meta(deliver.mailbox, deliver.message, &deliver.meta)?,
+        check_quota: deliver.check_quota,
+    })
+}
+
+fn place(deliver: &Deliver) -> Place {
+    Place::Folder {
+        folder: match &deliver.folder {
+            FolderTarget::Id(id) => Some(id.to_string()),
+            FolderTarget::Use(_) => None,
+        },
+        internal_date_ms: deliver.internal_date.0,
+        flags: deliver.flags.system.0,
+        keywords: deliver.flags.keywords.clone(),
+    }
+}
+
+impl From<&NewJob> for EnvelopeJob {
+    fn from(job: &NewJob) -> EnvelopeJob {
+        EnvelopeJob {
+            id: job.id.to_string(),
+            sender: job.sender.clone(),
+            domain: job.domain.clone(),
+            recipients: job.recipients.clone(),
+            envid: job.envid.clone(),
+            ret: job.ret.clone(),
+            eight_bit: job.eight_bit,
+            binary: job.binary,
+            smtputf8: job.smtputf8,
+            require_tls: job.require_tls,
+            is_dsn: job.is_dsn,
+            created_ms: job.created.0,
+            start_ms: job.start.0,
+            due_ms: job.due.0,
+        }
+    }
+}
+
+impl EnvelopeJob {
+    /// The job as it was queued; none when its ID cannot be read.
+    pub(crate) fn to_job(&self, org: OrgId, message: MessageId, size: u64) -> Option<NewJob> {
+        Some(NewJob {
+            id: JobId::parse(&self.id)?,
+            org,
+            message,
+            size,
+            sender: self.sender.clone(),
+            domain: self.domain.clone(),
+            recipients: self.recipients.clone(),
+            envid: self.envid.clone(),
+            ret: self.ret.clone(),
+            eight_bit: self.eight_bit,
+            binary: self.binary,
+            smtputf8: self.smtputf8,
+            require_tls: self.require_tls,
+            is_dsn: self.is_dsn,
+            created: Timestamp(self.created_ms),
+            start: Timestamp(self.start_ms),
+            due: Timestamp(self.due_ms),
+        })
+    }
+}

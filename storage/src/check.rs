@@ -1,0 +1,437 @@
+//! Rows against objects: at start, every day, and when an administrator asks.
+//!
+//! The database is not trusted alone with accepted mail: after some kinds of damage it opens without its
+//! newest transactions and without a word. Every object says what it was accepted for, so rows that are
+//! missing can be made again. An object without a row is one of three things: on its way to its row (this
+//! process knows which), left over from a refusal, a deletion or a crash, or all that remains of an accepted
+//! message. The last is assumed when the object is about as new as the newest that has a row, or newer: what
+//! a database loses is its end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use protocol_core::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::facade::{Inner, Storage, now};
+use crate::objects::{Envelope, Listed, Object, ObjectKey, Place};
+use crate::types::*;
+
+/// How long an object without a row is kept.
+pub const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A queued message is not queued again when it is older: nobody waits for it any more.
+pub const REQUEUE_AGE: Duration = Duration::from_secs(5 * 24 * 3600);
+/// Objects looked at when storage opens; more when the older half of them has no rows.
+const NEWEST: usize = 512;
+/// Acceptances under way at the same time may be committed in another order than they were numbered.
+const DISORDER_US: u64 = 600 * 1_000_000;
+
+/// What the comparison at start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartReport {
+    /// Objects looked at.
+    pub examined: u64,
+    /// Objects as new as the newest rows, or newer, that had no row: what the database lost, or what was
+    /// under way when the last process ended.
+    pub missing: Vec<ObjectKey>,
+    /// How many of these have rows again.
+    pub restored: u64,
+    /// Objects that could not be read.
+    pub damaged: Vec<ObjectKey>,
+}
+
+/// What a check found, and did when it was to repair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Mailboxes looked at.
+    pub mailboxes: u64,
+    /// Stored messages looked at.
+    pub messages: u64,
+    /// Objects found.
+    pub objects: u64,
+    /// Messages and queued messages whose object is missing: loss.
+    pub without_object: Vec<ObjectKey>,
+    /// Objects that are not what was written. They are never removed.
+    pub damaged: Vec<ObjectKey>,
+    /// Objects without a row that are younger than a day.
+    pub leftovers_young: u64,
+    /// Objects without a row that are older.
+    pub leftovers_old: Vec<ObjectKey>,
+    /// Objects of organisations that the database does not know. They are never removed.
+    pub strangers: u64,
+    /// Counters that do not agree with their rows, one line each.
+    pub counters: Vec<String>,
+    /// Objects that were given rows again.
+    pub restored: u64,
+    /// Objects without rows that were removed.
+    pub removed: u64,
+}
+
+impl CheckReport {
+    /// Nothing is lost, damaged or wrong; leftovers are no fault.
+    pub fn is_clean(&self) -> bool {
+        self.without_object.is_empty()
+            && self.damaged.is_empty()
+            && self.counters.is_empty()
+            && self.strangers == 0
+    }
+}
+
+/// What the database says of one place: a mailbox, or an organisation's queue.
+struct Known {
+    messages: HashMap<(OrgId, Option<MailboxId>), HashSet<MessageId>>,
+    mailboxes: HashMap<MailboxId, Mailbox>,
+    orgs: HashSet<OrgId>,
+}
+
+impl Known {
+    fn has(&self, key: &ObjectKey) -> bool {
+        self.messages.get(&(key.org, key.mailbox)).is_some_and(|messages| messages.contains(&key.message))
+    }
+}
+
+impl Storage {
+    /// Compares rows and objects, reading every object through. With `repair`, an intact object without a row
+    /// is given its rows again where its mailbox exists; other objects without rows that are older than a day
+    /// are removed. May run while mail arrives.
+    pub async fn check(&self, repair: bool) -> Result<CheckReport> {
+        self.durable(async move |inner| inner.check(repair).await).await
+    }
+
+    /// Removes objects without rows that are older than a day; how many. Does nothing when the comparison at
+    /// start found something missing that could not be restored: it may be all that is left.
+    pub async fn collect(&self) -> Result<u64> {
+        self.collect_at(now()).await
+    }
+
+    pub(crate) async fn collect_at(&self, now: Timestamp) -> Result<u64> {
+        let start = self.start_report();
+        if start.restored < start.missing.len() as u64 {
+            tracing::error!("objects are not collected: the database lacks rows that it had; run a check");
+            return Ok(0);
+        }
+        self.durable(async move |inner| {
+            let listed = inner.blobs.list("msg/").await?;
+            let orphans = inner.orphans(&listed).await?.0;
+            let old: Vec<ObjectKey> =
+                orphans.iter().filter(|o| age(o, now) > LEFTOVER_AGE).map(|o| o.key).collect();
+            inner.delete_objects(&old).await;
+            Ok(old.len() as u64)
+        })
+        .await
+    }
+
+    pub(crate) async fn compare_at_start(&self) -> Result<()> {
+        // With several processes on one database, objects without rows are somebody's work under way.
+        if !self.inner.alone() {
+            return Ok(());
+        }
+        let report = self.durable(async move |inner| inner.compare().await).await?;
+        for key in &report.damaged {
+            tracing::error!(object = %key, "an object is damaged");
+        }
+        if !report.missing.is_empty() {
+            tracing::error!(
+                missing = report.missing.len(),
+                restored = report.restored,
+                "the database lacks rows of its newest messages: it was damaged, or the last process was \
+                 killed while they were stored"
+            );
+        }
+        let _ = self.inner.start.set(report);
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn compare(self: &Arc<Self>) -> Result<StartReport> {
+        let mut report = StartReport::default();
+        let mut n = NEWEST;
+        let (newest, known) = loop {
+            let newest = self.blobs.newest(n).await?;
+            let known = self.known(&newest).await?;
+            let older_half = newest.iter().skip(newest.len() / 2);
+            if newest.len() < n || older_half.clone().all(|object| known.has(&object.key)) {
+                break (newest, known);
+            }
+            n = n.saturating_mul(8);
+        };
+        report.examined = newest.len() as u64;
+        // The list is by age; numbers follow age but for a little disorder.
+        let mut highest_known = 0;
+        for object in newest.iter().filter(|object| known.has(&object.key)).take(16) {
+            match self.open_object(object.key).await {
+                Ok(open) => highest_known = highest_known.max(open.envelope().sequence),
+                Err(Error::Corrupt(_)) => report.damaged.push(object.key),
+                Err(error) => tracing::warn!(%error, object = %object.key, "an object cannot be opened"),
+            }
+        }
+        self.sequence_seen(highest_known);
+        for object in newest.iter().filter(|object| !known.has(&object.key)) {
+            let open = match self.open_object(object.key).await {
+                Ok(open) => open,
+                Err(Error::Corrupt(_)) => {
+                    report.damaged.push(object.key);
+                    continue;
+                }
+                Err(_) => {
+                    // Its organisation is not known, or went: nothing can be made of it here.
+                    report.missing.push(object.key);
+                    continue;
+                }
+            };
+            self.sequence_seen(open.envelope().sequence);
+            if open.envelope().sequence.saturating_add(DISORDER_US) >= highest_known {
+                match self.restore(open, &known).await? {
+                    Restored::Settled => continue,
+                    Restored::Yes => report.restored += 1,
+                    Restored::No => {}
+                }
+                report.missing.push(object.key);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn check(self: &Arc<Self>, repair: bool) -> Result<CheckReport> {
+        let listed = self.blobs.list("msg/").await?;
+        let (orphans, known) = self.orphans(&listed).await?;
+        let mut report = CheckReport {
+            objects: listed.len() as u64,
+            mailboxes: known.mailboxes.len() as u64,
+            strangers: listed.iter().filter(|o| !known.orgs.contains(&o.key.org)).count() as u64,
+            ..CheckReport::default()
+        };
+        for ((org, mailbox), messages) in &known.messages {
+            for message in messages {
+                report.messages += 1;
+                self.check_object(ObjectKey { org: *org, mailbox: *mailbox, message: *message }, &mut report)
+                    .await?;
+            }
+        }
+        for mailbox in known.mailboxes.values() {
+            self.check_counters(mailbox, &mut report).await?;
+        }
+        for orphan in orphans {
+            self.check_orphan(&orphan, &known, repair, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn check_object(&self, key: ObjectKey, report: &mut CheckReport) -> Result<()> {
+        let outcome = match self.open_object(key).await {
+            Ok(mut object) => object.verify().await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Error::Corrupt(_)) => {
+                report.damaged.push(key);
+                Ok(())
+            }
+            Err(Error::NotFound) => {
+                // It may have been deleted, row first, since the rows were read.
+                if self.rows_of(key.org, key.mailbox).await?.contains(&key.message) {
+                    report.without_object.push(key);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn check_counters(&self, mailbox: &Mailbox, report: &mut CheckReport) -> Result<()> {
+        let mut sizes: HashMap<MessageId, u64> = HashMap::new();
+        let folders = match self.store.folders(mailbox.id).await {
+            Err(Error::NotFound) => return Ok(()),
+            other => other?,
+        };
+        for folder in folders {
+            let (info, rows) = match self.store.load_folder(folder.id).await {
+                Err(Error::NotFound) => continue,
+                other => other?,
+            };
+            let unseen = rows.iter().filter(|row| !row.flags.contains(Flags::SEEN)).count() as u64;
+            for (what, counter, found) in [
+                ("messages", u64::from(info.messages), rows.len() as u64),
+                ("unseen messages", u64::from(info.unseen), unseen),
+                ("octets", info.size, rows.iter().map(|row| row.size).sum()),
+            ] {
+                if counter != found {
+                    let name = &info.name;
+                    report
+                        .counters
+                        .push(format!("{} {name}: {counter} {what} counted, {found} there", mailbox.address));
+                }
+            }
+            sizes.extend(rows.iter().map(|row| (row.message, row.size)));
+        }
+        let (found, now) = (sizes.values().sum::<u64>(), self.store.mailbox(mailbox.id).await?.used_bytes);
+        // A mailbox that changes meanwhile proves nothing.
+        if found != now && now == mailbox.used_bytes {
+            report.counters.push(format!("{}: {now} octets counted, {found} there", mailbox.address));
+        }
+        Ok(())
+    }
+
+    async fn check_orphan(
+        self: &Arc<Self>,
+        orphan: &Listed,
+        known: &Known,
+        repair: bool,
+        report: &mut CheckReport,
+    ) -> Result<()> {
+        let old = age(orphan, now()) > LEFTOVER_AGE;
+        let opened = match self.open_object(orphan.key).await {
+            Ok(mut object) => object.verify().await.map(|()| object),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Err(Error::Corrupt(_)) => {
+                report.damaged.push(orphan.key);
+                return Ok(());
+            }
+            Err(Error::NotFound) => return Ok(()),
+            // Another process may be about to commit its row while it is young.
+            Ok(object) if repair && (old || self.alone()) => {
+                if let Restored::Yes = self.restore(object, known).await? {
+                    report.restored += 1;
+                    return Ok(());
+                }
+            }
+            other => drop(other?),
+        }
+        match (old, repair) {
+            (false, _) => report.leftovers_young += 1,
+            (true, false) => report.leftovers_old.push(orphan.key),
+            (true, true) => {
+                self.delete_objects(&[orphan.key]).await;
+                report.leftovers_old.push(orphan.key);
+                report.removed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects without rows that nobody is writing, of organisations that are known; and what the database says.
+    async fn orphans(&self, listed: &[Listed]) -> Result<(Vec<Listed>, Known)> {
+        // The order matters: an object that is neither in flight now nor has a row after this moment was
+        // listed after its acceptance ended.
+        let idle: Vec<Listed> = listed.iter().filter(|o| !self.is_in_flight(&o.key)).copied().collect();
+        let known = self.known(&idle).await?;
+        let orphan = |o: &Listed| known.orgs.contains(&o.key.org) && !known.has(&o.key);
+        Ok((idle.into_iter().filter(orphan).collect(), known))
+    }
+
+    /// Rows of every mailbox and queue, or of those that `listed` names when there are few of these.
+    async fn known(&self, listed: &[Listed]) -> Result<Known> {
+        let orgs: HashSet<OrgId> = self.store.list_orgs().await?.into_iter().map(|org| org.id).collect();
+        let all = self.store.list_mailboxes().await?;
+        let mailboxes: HashMap<MailboxId, Mailbox> = all.into_iter().map(|m| (m.id, m)).collect();
+        let mut known = Known { messages: HashMap::new(), mailboxes, orgs };
+        let named: HashSet<MailboxId> = listed.iter().filter_map(|o| o.key.mailbox).collect();
+        for mailbox in known.mailboxes.values() {
+            let rows = self.rows_of(mailbox.org, Some(mailbox.id)).await?;
+            if named.contains(&mailbox.id) || !rows.is_empty() {
+                known.messages.insert((mailbox.org, Some(mailbox.id)), rows);
+            }
+        }
+        for (org, message) in self.store.queued_messages().await? {
+            known.messages.entry((org, None)).or_default().insert(message);
+        }
+        Ok(known)
+    }
+
+    async fn rows_of(&self, org: OrgId, mailbox: Option<MailboxId>) -> Result<HashSet<MessageId>> {
+        match mailbox {
+            Some(mailbox) => match self.store.messages(mailbox).await {
+                Ok(messages) => Ok(messages.into_iter().collect()),
+                Err(Error::NotFound) => Ok(HashSet::new()),
+                Err(error) => Err(error),
+            },
+            None => {
+                let queued = self.store.queued_messages().await?;
+                Ok(queued.into_iter().filter(|(of, _)| *of == org).map(|(_, message)| message).collect())
+            }
+        }
+    }
+
+    /// Makes an object's rows again from what it says of itself.
+    async fn restore(self: &Arc<Self>, object: Object, known: &Known) -> Result<Restored> {
+        let (key, envelope) = (object.key(), object.envelope().clone());
+        let commit = match (&envelope.place, key.mailbox) {
+            (Place::Folder { .. }, Some(mailbox)) => match known.mailboxes.get(&mailbox) {
+                Some(mailbox) if mailbox.org == key.org => self.row_again(key, mailbox, &envelope).await?,
+                _ => return Ok(Restored::No),
+            },
+            (Place::Queue { jobs }, None) => {
+                let mut again = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    let Some(job) = job.to_job(key.org, key.message, envelope.len) else {
+                        return Ok(Restored::No);
+                    };
+                    match self.store.job(job.id).await {
+                        // It was settled or cancelled: only its body was not yet deleted.
+                        Ok(_) => return Ok(Restored::Settled),
+                        Err(Error::NotFound) => again.push(job),
+                        Err(error) => return Err(error),
+                    }
+                }
+                if now().since(Timestamp(envelope.received_ms)) > REQUEUE_AGE {
+                    return Ok(Restored::No);
+                }
+                Commit { rows: Vec::new(), jobs: again }
+            }
+            _ => return Ok(Restored::No),
+        };
+        let _flight = self.begin_flight(vec![key]);
+        match self.settle(self.writer.commit(commit).await) {
+            Ok(_) => {
+                tracing::warn!(object = %key, "a message without a row has its row again");
+                Ok(Restored::Yes)
+            }
+            Err(Error::Refused(why)) => {
+                tracing::error!(object = %key, %why, "a message without a row cannot be restored");
+                Ok(Restored::No)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn row_again(&self, key: ObjectKey, mailbox: &Mailbox, envelope: &Envelope) -> Result<Commit> {
+        let Place::Folder { folder, internal_date_ms, flags, keywords } = &envelope.place else {
+            return Ok(Commit::default());
+        };
+        let folders = self.store.folders(mailbox.id).await?;
+        let wanted = folder.as_deref().and_then(FolderId::parse);
+        let folder = match wanted.filter(|id| folders.iter().any(|folder| folder.id == *id)) {
+            Some(id) => FolderTarget::Id(id),
+            None => FolderTarget::Use(SpecialUse::Inbox),
+        };
+        let tenant = self.tenant(key.org).await?;
+        let row = NewRow {
+            mailbox: mailbox.id,
+            folder,
+            message: key.message,
+            size: envelope.len,
+            internal_date: Timestamp(*internal_date_ms),
+            flags: NamedFlags { system: Flags(*flags), keywords: keywords.clone() },
+            meta: tenant.seal_meta(mailbox.id, key.message, &envelope.meta)?,
+            check_quota: false,
+        };
+        Ok(Commit { rows: vec![row], jobs: Vec::new() })
+    }
+}
+
+enum Restored {
+    Yes,
+    No,
+    /// It needs no rows any more.
+    Settled,
+}
+
+fn age(object: &Listed, now: Timestamp) -> Duration {
+    let modified = object.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.since(Timestamp(i64::try_from(modified.as_millis()).unwrap_or(i64::MAX)))
+}

@@ -1,0 +1,528 @@
+//! [`Storage`]: what the rest of Inbox sees of all this.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use async_executor::{Executor, Task};
+use event_listener::Event;
+use protocol_core::Timestamp;
+
+use crate::check::StartReport;
+use crate::error::{Error, Refusal, Result};
+use crate::keys::{KeyError, Keys, TenantKey};
+use crate::lock::{DataLock, LockError};
+use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey};
+use crate::passwords::{Passwords, ScramVerifier};
+use crate::spool::{self, Spool};
+use crate::store::Store;
+use crate::surreal::{SurrealOptions, SurrealStore};
+use crate::types::*;
+use crate::view::Views;
+use crate::writer::{self, Writer};
+
+/// How often views are compared with a database that other processes write to.
+const REMOTE_POLL: Duration = Duration::from_secs(3);
+
+/// Where things are. No default: the configuration decides.
+#[derive(Clone, Debug)]
+pub struct StorageOptions {
+    /// Which database.
+    pub database: SurrealOptions,
+    /// Holds the lock; everything else may lie elsewhere.
+    pub data_dir: PathBuf,
+    /// Where objects rest as files.
+    pub objects_dir: PathBuf,
+    /// The master key; made when absent.
+    pub master_key_file: PathBuf,
+    /// Octets of the largest message that is taken, trace fields aside.
+    pub spool_limit: u64,
+}
+
+/// Why storage could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The data directory is in use or not usable.
+    Lock(LockError),
+    /// The master key is not usable.
+    Key(KeyError),
+    /// The objects directory is not usable.
+    Objects(PathBuf, io::Error),
+    /// The database could not be opened.
+    Database(crate::surreal::OpenError),
+    /// Its rows could not be compared with the objects.
+    Rows(Error),
+    /// A thread could not be started.
+    Thread(io::Error),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Lock(why) => why.fmt(f),
+            OpenError::Key(why) => why.fmt(f),
+            OpenError::Objects(path, why) => write!(f, "objects directory {}: {why}", path.display()),
+            OpenError::Database(why) => why.fmt(f),
+            OpenError::Rows(why) => write!(f, "the database cannot be read: {why}"),
+            OpenError::Thread(why) => write!(f, "cannot start a thread: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// All stored data of an installation. Cheap to clone; every method may be awaited from any executor.
+///
+/// A change that was begun is finished even when the caller's future is dropped.
+#[derive(Clone)]
+pub struct Storage {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub store: Arc<dyn Store>,
+    pub blobs: Arc<dyn Blobs>,
+    pub keys: Keys,
+    pub views: Arc<Views>,
+    pub passwords: Passwords,
+    pub writer: Writer,
+    pub start: OnceLock<StartReport>,
+    executor: Arc<Executor<'static>>,
+    /// Closed when this is dropped, which ends the thread.
+    _running: async_channel::Sender<()>,
+    written: async_channel::Receiver<()>,
+    spool_dir: PathBuf,
+    spool_limit: u64,
+    sequence: AtomicU64,
+    /// Objects whose rows are not yet committed: nobody may take them for leftovers.
+    in_flight: Mutex<HashSet<ObjectKey>>,
+    fatal: OnceLock<Error>,
+    fatal_event: Event,
+    /// Whether this process alone writes to database and objects.
+    alone: bool,
+    _lock: Option<DataLock>,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage").finish_non_exhaustive()
+    }
+}
+
+/// The parts of a [`Storage`], for those who bring their own: tests and the simulator.
+pub struct Parts {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Objects.
+    pub blobs: Arc<dyn Blobs>,
+    /// Keys.
+    pub keys: Keys,
+    /// For temporary files; made when absent, emptied at start.
+    pub spool_dir: PathBuf,
+    /// As in [`StorageOptions`].
+    pub spool_limit: u64,
+    /// No other process writes to these rows and objects.
+    pub alone: bool,
+}
+
+impl Storage {
+    /// Opens everything: takes the lock on the data directory, reads or makes the master key, opens the
+    /// database, and compares its newest rows with the newest objects ([`Storage::start_report`]).
+    pub async fn open(options: StorageOptions) -> std::result::Result<Storage, OpenError> {
+        let lock = DataLock::take(&options.data_dir).map_err(OpenError::Lock)?;
+        let keys = Keys::open(&options.master_key_file).map_err(OpenError::Key)?;
+        let objects = |why| OpenError::Objects(options.objects_dir.clone(), why);
+        let blobs = LocalBlobs::open(&options.objects_dir).map_err(objects)?;
+        let alone = !options.database.url.starts_with("ws");
+        let store = SurrealStore::open(options.database).await.map_err(OpenError::Database)?;
+        let parts = Parts {
+            store: Arc::new(store),
+            blobs: Arc::new(blobs),
+            keys,
+            spool_dir: options.objects_dir.join(spool::TMP_DIR),
+            spool_limit: options.spool_limit,
+            alone,
+        };
+        Storage::start(parts, Some(lock)).await
+    }
+
+    /// From parts, without a lock.
+    pub async fn from_parts(parts: Parts) -> std::result::Result<Storage, OpenError> {
+        Storage::start(parts, None).await
+    }
+
+    async fn start(parts: Parts, lock: Option<DataLock>) -> std::result::Result<Storage, OpenError> {
+        let spool_dir = parts.spool_dir.clone();
+        spool::remove_leftovers(&spool_dir).map_err(|why| OpenError::Objects(spool_dir, why))?;
+        let executor = Arc::new(Executor::new());
+        let (running, stop) = async_channel::bounded::<()>(1);
+        let runner = executor.clone();
+        std::thread::Builder::new()
+            .name("inbox-storage".into())
+            .spawn(move || futures_lite::future::block_on(runner.run(stop.recv())).unwrap_or(()))
+            .map_err(OpenError::Thread)?;
+        let views = Arc::new(Views::new(parts.store.clone()));
+        let (writer, received) = Writer::new();
+        let (ended, written) = async_channel::bounded::<()>(1);
+        let batches = writer::run(received, parts.store.clone(), views.clone());
+        executor
+            .spawn(async move {
+                batches.await;
+                drop(ended);
+            })
+            .detach();
+        let inner = Inner {
+            store: parts.store,
+            blobs: parts.blobs,
+            keys: parts.keys,
+            views,
+            passwords: Passwords::new(),
+            writer,
+            start: OnceLock::new(),
+            executor,
+            _running: running,
+            written,
+            spool_dir: parts.spool_dir,
+            spool_limit: parts.spool_limit,
+            sequence: AtomicU64::new(0),
+            in_flight: Mutex::default(),
+            fatal: OnceLock::new(),
+            fatal_event: Event::new(),
+            alone: parts.alone,
+            _lock: lock,
+        };
+        let storage = Storage { inner: Arc::new(inner) };
+        if !storage.inner.alone {
+            storage.poll_views().map_err(OpenError::Thread)?;
+        }
+        storage.compare_at_start().await.map_err(OpenError::Rows)?;
+        Ok(storage)
+    }
+
+    /// Rows directly: the directory, and whatever reads without objects or views. Changes to folders,
+    /// messages and jobs go through the methods here, which keep objects and views in step.
+    pub fn store(&self) -> &dyn Store {
+        self.inner.store.as_ref()
+    }
+
+    /// The keys, for secrets that rows hold.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// An empty spool.
+    pub fn spool(&self) -> Spool {
+        Spool::new(self.inner.spool_dir.clone(), self.inner.spool_limit)
+    }
+
+    /// What the comparison at start found.
+    pub fn start_report(&self) -> StartReport {
+        self.inner.start.get().cloned().unwrap_or_default()
+    }
+
+    /// Waits until it is not known whether a change was applied: the process must then end, for what its
+    /// memory says may differ from what is stored.
+    pub async fn fatal(&self) -> Error {
+        loop {
+            let listener = self.inner.fatal_event.listen();
+            if let Some(why) = self.inner.fatal.get() {
+                return why.clone();
+            }
+            listener.await;
+        }
+    }
+
+    /// Finishes what was begun and closes the database; later calls fail.
+    pub async fn close(&self) {
+        self.inner.writer.close();
+        // Ends when the writer has written what waited: its sender is dropped then.
+        let _ = self.inner.written.recv().await;
+        self.inner.store.close().await;
+    }
+
+    // ---- directory ---------------------------------------------------------------------------------------
+
+    /// Makes an organisation with a tenant key of its own.
+    pub async fn create_org(&self, name: &str) -> Result<Org> {
+        let sealed = self.inner.keys.make_tenant_key()?;
+        let name = name.to_owned();
+        self.durable(async move |inner| inner.store.create_org(&name, &sealed, now()).await).await
+    }
+
+    /// Removes an organisation that has no domains, its key, and with it whatever it left unreadable.
+    pub async fn delete_org(&self, name: &str) -> Result<()> {
+        let org = self.inner.store.org(name).await?;
+        let name = name.to_owned();
+        self.durable(async move |inner| {
+            inner.settle(inner.store.delete_org(&name).await)?;
+            inner.keys.forget_tenant(org.id);
+            inner.delete_prefix(&ObjectKey::org_prefix(org.id)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a mailbox in the organisation that has the address's domain. The address is canonical.
+    pub async fn create_mailbox(
+        &self,
+        address: &str,
+        password: &[u8],
+        name: &str,
+        quota_bytes: Option<u64>,
+        admin: bool,
+    ) -> Result<Mailbox> {
+        let invalid = || Error::Refused(Refusal::Invalid(format!("{address:?} is not an address")));
+        let (_, domain) = address.rsplit_once('@').ok_or_else(invalid)?;
+        let org = self.inner.store.domain(domain).await?.org;
+        let record = self.inner.passwords.record(&self.inner.keys, address, password).await?;
+        let mailbox = Mailbox {
+            id: MailboxId::random(),
+            org,
+            address: address.to_owned(),
+            name: name.to_owned(),
+            quota_bytes,
+            used_bytes: 0,
+            disabled: false,
+            admin,
+        };
+        self.durable(async move |inner| {
+            inner.settle(inner.store.create_mailbox(&mailbox, &record, now()).await)?;
+            Ok(mailbox)
+        })
+        .await
+    }
+
+    /// Replaces the password of a canonical address.
+    pub async fn set_password(&self, address: &str, password: &[u8]) -> Result<()> {
+        let record = self.inner.passwords.record(&self.inner.keys, address, password).await?;
+        let address = address.to_owned();
+        self.durable(async move |inner| {
+            let outcome = inner.settle(inner.store.set_password(&address, &record).await);
+            inner.passwords.forget(&address);
+            outcome
+        })
+        .await
+    }
+
+    /// Disables or enables a mailbox.
+    pub async fn set_disabled(&self, address: &str, disabled: bool) -> Result<()> {
+        let address = address.to_owned();
+        self.durable(async move |inner| {
+            let outcome = inner.settle(inner.store.set_disabled(&address, disabled).await);
+            inner.passwords.forget(&address);
+            outcome
+        })
+        .await
+    }
+
+    /// Removes a mailbox with its folders, messages and their objects.
+    pub async fn delete_mailbox(&self, address: &str) -> Result<Mailbox> {
+        let address = address.to_owned();
+        self.durable(async move |inner| {
+            let (mailbox, _) = inner.settle(inner.store.delete_mailbox(&address).await)?;
+            inner.passwords.forget(&address);
+            inner.views.refresh_mailbox(mailbox.id).await;
+            inner.delete_prefix(&ObjectKey::place_prefix(mailbox.org, Some(mailbox.id))).await;
+            Ok(mailbox)
+        })
+        .await
+    }
+
+    /// The mailbox when the password fits it. An unknown name, a disabled mailbox and a wrong password cost
+    /// the same and are not told apart; [`Error::Unavailable`] when too many passwords wait to be checked.
+    pub async fn verify_password(&self, address: &str, password: &[u8]) -> Result<Option<Mailbox>> {
+        let found = self.inner.store.credential(address).await?;
+        let hash = found.as_ref().map(|(_, record)| record.argon2.as_str());
+        let fits = self.inner.passwords.verify(address, hash, password).await?;
+        Ok(found.map(|(mailbox, _)| mailbox).filter(|mailbox| fits && !mailbox.disabled))
+    }
+
+    /// What SCRAM-SHA-256 needs. For an unknown name and a disabled mailbox there is no mailbox beside it,
+    /// and no password fits; the two look like any other.
+    pub async fn scram_verifier(&self, address: &str) -> Result<(ScramVerifier, Option<Mailbox>)> {
+        let stand_in = ScramVerifier::stand_in(&self.inner.keys, address);
+        match self.inner.store.credential(address).await? {
+            None => Ok((stand_in, None)),
+            Some((mailbox, record)) => {
+                let verifier = ScramVerifier::open(&self.inner.keys, address, &record)?;
+                // A disabled mailbox keeps its salt, which clients may remember, but not its keys.
+                match mailbox.disabled {
+                    true => Ok((ScramVerifier { salt: verifier.salt, ..stand_in }, None)),
+                    false => Ok((verifier, Some(mailbox))),
+                }
+            }
+        }
+    }
+
+    // ---- objects -----------------------------------------------------------------------------------------
+
+    /// Opens a stored message.
+    pub async fn open_message(&self, org: OrgId, mailbox: MailboxId, message: MessageId) -> Result<Object> {
+        self.inner.open_object(ObjectKey::stored(org, mailbox, message)).await
+    }
+
+    /// Opens the body of a queued message.
+    pub async fn open_queued(&self, org: OrgId, message: MessageId) -> Result<Object> {
+        self.inner.open_object(ObjectKey::queued(org, message)).await
+    }
+
+    // ---- inside ------------------------------------------------------------------------------------------
+
+    /// Runs a change to its end, whatever becomes of the caller.
+    pub(crate) fn durable<T, F>(&self, change: impl FnOnce(Arc<Inner>) -> F) -> Durable<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        Durable(Some(self.inner.executor.spawn(change(self.inner.clone()))))
+    }
+
+    /// Asks a shared database every few seconds what others changed: notices may be lost.
+    fn poll_views(&self) -> io::Result<()> {
+        let inner = Arc::downgrade(&self.inner);
+        let poll = move || {
+            loop {
+                std::thread::sleep(REMOTE_POLL);
+                let Some(inner) = inner.upgrade() else { return };
+                futures_lite::future::block_on(async {
+                    for view in inner.views.all() {
+                        inner.views.refresh_or_gone(&view).await;
+                    }
+                });
+            }
+        };
+        std::thread::Builder::new().name("inbox-views".into()).spawn(poll).map(drop)
+    }
+}
+
+impl Inner {
+    /// The organisation's key.
+    pub(crate) async fn tenant(&self, org: OrgId) -> Result<TenantKey> {
+        if let Some(key) = self.keys.cached_tenant(org) {
+            return Ok(key);
+        }
+        let sealed = self.store.org_key(org).await?;
+        self.keys.open_tenant(org, &sealed)
+    }
+
+    pub(crate) async fn open_object(&self, key: ObjectKey) -> Result<Object> {
+        let tenant = self.tenant(key.org).await?;
+        Object::open(self.blobs.clone(), key, &tenant).await
+    }
+
+    /// Passes an outcome on; one that is not known is announced to [`Storage::fatal`].
+    pub(crate) fn settle<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let Err(why @ Error::OutcomeUnknown(_)) = &outcome {
+            tracing::error!(error = %why, "a change may or may not have been stored");
+            let _ = self.fatal.set(why.clone());
+            self.fatal_event.notify(usize::MAX);
+        }
+        outcome
+    }
+
+    /// The next running number: later objects have greater ones, across restarts too. It follows the clock,
+    /// so that it needs no storage of its own.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let clock = u64::try_from(clock.as_micros()).unwrap_or(u64::MAX);
+        let next = |last: u64| Some(clock.max(last.saturating_add(1)));
+        let last = self.sequence.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        last.map_or(clock, |last| clock.max(last.saturating_add(1)))
+    }
+
+    /// Numbers given from now on are greater than this one.
+    pub(crate) fn sequence_seen(&self, seen: u64) {
+        self.sequence.fetch_max(seen, Ordering::AcqRel);
+    }
+
+    pub(crate) fn alone(&self) -> bool {
+        self.alone
+    }
+
+    pub(crate) fn is_in_flight(&self, key: &ObjectKey) -> bool {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+
+    /// Marks objects as being written until the answer is dropped.
+    pub(crate) fn begin_flight(self: &Arc<Self>, keys: Vec<ObjectKey>) -> Flight {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).extend(&keys);
+        Flight { inner: self.clone(), keys }
+    }
+
+    /// Removes objects that no row refers to any more. What cannot be removed now is collected later.
+    pub(crate) async fn delete_objects(&self, keys: &[ObjectKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        if let Err(error) = self.blobs.delete(keys).await {
+            tracing::warn!(%error, "objects that are no longer needed could not be deleted yet");
+        }
+    }
+
+    async fn delete_prefix(&self, prefix: &str) {
+        match self.blobs.list(prefix).await {
+            Ok(listed) => {
+                let keys: Vec<ObjectKey> = listed.iter().map(|object| object.key).collect();
+                self.delete_objects(&keys).await;
+            }
+            Err(error) => tracing::warn!(%error, "objects that are no longer needed could not be listed"),
+        }
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Durable<T> {
+        Durable(Some(self.executor.spawn(future)))
+    }
+}
+
+/// Objects on their way to their rows.
+pub(crate) struct Flight {
+    inner: Arc<Inner>,
+    keys: Vec<ObjectKey>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut in_flight = self.inner.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &self.keys {
+            in_flight.remove(key);
+        }
+    }
+}
+
+/// A change under way. Dropping it does not stop the change.
+#[must_use = "the outcome decides what may be answered"]
+pub(crate) struct Durable<T>(Option<Task<T>>);
+
+impl<T> Future for Durable<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match self.0.as_mut() {
+            Some(task) => Pin::new(task).poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Durable<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+/// The system's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,157 @@
+//! The outbound queue: passes on to the rows, and deletes a message's body when its last job is settled.
+
+use protocol_core::Timestamp;
+use protocol_core::time::Duration;
+
+use crate::accept::Accept;
+use crate::error::{Error, Refusal, Result};
+use crate::facade::{Inner, Storage, now};
+use crate::objects::{ObjectKey, Place};
+use crate::spool::Spool;
+use crate::types::*;
+
+impl Storage {
+    /// See [`crate::Jobs::claim_jobs`].
+    pub async fn claim_jobs(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        skew: Duration,
+        limit: usize,
+    ) -> Result<Vec<Job>> {
+        let owner = owner.to_owned();
+        self.durable(async move |inner| {
+            inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)
+        })
+        .await
+    }
+
+    /// See [`crate::Jobs::renew_job`].
+    pub async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()> {
+        self.durable(async move |inner| inner.settle(inner.store.renew_job(fence, now, lease).await)).await
+    }
+
+    /// See [`crate::Jobs::dot_sent`].
+    pub async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<()> {
+        let recipients = recipients.to_vec();
+        self.durable(async move |inner| inner.settle(inner.store.dot_sent(fence, &recipients, now).await))
+            .await
+    }
+
+    /// Writes an attempt's result, and with it, in the same transaction, what `also` accepts: its objects are
+    /// written before. `update.also` must be empty. When the job is settled and was its message's last, the
+    /// body is deleted. The answer is where the rows of `also` went.
+    pub async fn save_job(
+        &self,
+        job: &Job,
+        mut update: JobUpdate,
+        also: Option<(Spool, Accept)>,
+        now: Timestamp,
+    ) -> Result<Vec<Placed>> {
+        if update.also != Commit::default() {
+            return Err(Refusal::Invalid("what goes with a result is given by its content".into()).into());
+        }
+        let (objects, keys, commit) = match also {
+            Some((spool, accept)) => self.inner.plan(&spool, accept).await?.into_parts(),
+            None => Default::default(),
+        };
+        update.also = commit;
+        let fence = Fence { job: job.spec.id, epoch: job.epoch };
+        let body = ObjectKey::queued(job.spec.org, job.spec.message);
+        let settled = update.next_due.is_none() && !update.dead;
+        self.durable(async move |inner| {
+            let _flight = inner.begin_flight(keys.clone());
+            inner.put_all(objects).await?;
+            let outcome = inner.settle(inner.store.save_job(fence, update, now).await);
+            inner.drop_refused(&outcome, &keys).await;
+            let placed = outcome?;
+            inner.views.placed(placed.iter()).await;
+            if settled {
+                inner.delete_settled(body).await;
+            }
+            Ok(placed)
+        })
+        .await
+    }
+
+    /// See [`crate::Jobs::release_job`].
+    pub async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()> {
+        self.durable(async move |inner| inner.settle(inner.store.release_job(fence, due).await)).await
+    }
+
+    /// See [`crate::Jobs::act_on_job`]; a cancelled job's body is deleted when no other job needs it.
+    pub async fn act_on_job(&self, id: JobId, action: JobAction, now: Timestamp) -> Result<()> {
+        self.durable(async move |inner| {
+            let job = inner.store.job(id).await?.0;
+            inner.settle(inner.store.act_on_job(id, action, now).await)?;
+            if let (Some(job), JobAction::Cancel) = (job, action) {
+                inner.delete_settled(ObjectKey::queued(job.spec.org, job.spec.message)).await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// See [`crate::Jobs::next_due`].
+    pub async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.inner.store.next_due().await
+    }
+
+    /// See [`crate::Jobs::list_jobs`].
+    pub async fn list_jobs(&self, limit: usize) -> Result<Vec<Job>> {
+        self.inner.store.list_jobs(limit).await
+    }
+
+    /// See [`crate::Jobs::job`].
+    pub async fn job(&self, id: JobId) -> Result<(Option<Job>, Vec<DeliveryRecord>)> {
+        self.inner.store.job(id).await
+    }
+
+    /// See [`crate::Jobs::clean_jobs`]; bodies that only dead rows needed are collected.
+    pub async fn clean_jobs(
+        &self,
+        dead_before: Timestamp,
+        deliveries_before: Timestamp,
+    ) -> Result<(u64, u64)> {
+        let storage = self.clone();
+        self.durable(async move |inner| {
+            let cleaned = inner.settle(inner.store.clean_jobs(dead_before, deliveries_before).await)?;
+            if cleaned.0 > 0
+                && let Err(error) = storage.collect_at(now()).await
+            {
+                tracing::warn!(%error, "bodies that no job needs could not be collected yet");
+            }
+            Ok(cleaned)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Deletes a queued message's body unless one of its jobs has a row. The body itself says which jobs
+    /// it was accepted for. On any doubt it stays, to be collected when it is a day old.
+    async fn delete_settled(&self, body: ObjectKey) {
+        match self.needed_by_a_job(body).await {
+            Ok(true) | Err(Error::NotFound) => {}
+            Ok(false) => self.delete_objects(&[body]).await,
+            Err(error) => tracing::warn!(%error, object = %body, "a sent message's body is not deleted yet"),
+        }
+    }
+
+    async fn needed_by_a_job(&self, body: ObjectKey) -> Result<bool> {
+        let object = self.open_object(body).await?;
+        let Place::Queue { jobs } = &object.envelope().place else {
+            return Err(Error::Corrupt(format!("object {body}")));
+        };
+        for job in jobs {
+            let id = JobId::parse(&job.id).ok_or_else(|| Error::Corrupt(format!("object {body}")))?;
+            match self.store.job(id).await {
+                Ok((Some(job), _)) if job.state != JobState::Cancelled => return Ok(true),
+                Ok(_) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
