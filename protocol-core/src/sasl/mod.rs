@@ -1,106 +1,99 @@
-//! SASL mechanisms (RFC 4422) as pure machines: messages in, messages and questions out.
+//! SASL (RFC 4422) without I/O: server and client sides of PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and
+//! SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677, RFC 9266).
 //!
-//! A server starts an [`Exchange`] for a mechanism, gives it the client's responses, and does what the
-//! [`Turn`] says: send a challenge, verify a password, look a verifier up, or end. Framing (base64, `334`,
-//! `+`) belongs to the protocols. A client drives a [`ScramClient`] or sends [`plain`].
+//! The server side is [`Server`]: it takes decoded responses and returns a [`Step`], which may be a
+//! [`Question`] that the driver answers. It never sees a stored password: Argon2 and look-ups are the
+//! driver's. One value serves one attempt; it is not used again after [`Step::Success`] or [`Step::Failure`].
+//!
+//! Wire forms (base64, `*` to cancel, `=` for an empty initial response) are in [`wire`].
 
+mod client;
+mod prep;
 mod scram;
+mod secret;
 mod server;
+mod verifier;
+pub mod wire;
 
-pub use scram::{ScramClient, ScramError, ScramVerifier};
-pub use server::{Exchange, Turn};
+pub use client::{Client, ClientFault};
+pub use prep::{PASSWORD_MAX, PasswordFault, prepare_password};
+pub use secret::Secret;
+pub use server::{Failure, Question, Server, Step};
+pub use verifier::{ITERATIONS, ITERATIONS_MAX, ITERATIONS_MIN, SALT_LEN, SALT_MAX, ScramVerifier};
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
+/// Octets of one decoded response: what base64 makes of a line of 12,288 (RFC 4954 §4).
+pub const RESPONSE_MAX: usize = 12_288 / 4 * 3;
+/// Octets of a user name.
+pub const USER_MAX: usize = 512;
+/// Octets of a nonce that a peer sends.
+pub const NONCE_MAX: usize = 512;
 
-use unicode_normalization::UnicodeNormalization;
-use zeroize::Zeroize;
+/// The mechanisms known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Mechanism {
+    Login,
+    Plain,
+    ScramSha256,
+    ScramSha256Plus,
+}
 
-/// User name or authorisation identity, octets.
-pub const NAME_MAX: usize = 320;
-/// Password, octets.
-pub const PASSWORD_MAX: usize = 1024;
-/// One message of a client, decoded from base64; AUTH lines are bounded by the protocols too.
-pub const RESPONSE_MAX: usize = 9_216;
+impl Mechanism {
+    /// All of them, best first: the order in which to offer them.
+    pub const ALL: [Mechanism; 4] =
+        [Mechanism::ScramSha256Plus, Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
 
-/// Octets that are overwritten when dropped and never shown.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// Takes a copy of `octets`.
-    pub fn new(octets: &[u8]) -> Secret {
-        Secret(octets.to_vec())
+    /// The registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Login => "LOGIN",
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+        }
     }
 
-    /// The octets; not for logs.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
+    /// From a name in any letter case.
+    pub fn parse(name: &[u8]) -> Option<Mechanism> {
+        Mechanism::ALL.into_iter().find(|m| m.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it can be offered: all need TLS (SPEC: only under TLS), and the PLUS one something to bind to.
+    pub fn is_usable(self, tls: bool, binding: &ChannelBinding) -> bool {
+        tls && (self != Mechanism::ScramSha256Plus || binding.is_available())
     }
 }
 
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
+/// What ties an authentication to its TLS connection (RFC 5929, RFC 9266).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelBinding {
+    /// `tls-exporter`: 32 octets exported under the label `EXPORTER-Channel-Binding` with an empty context.
+    /// In TLS 1.2 only with extended master secret (RFC 9266 §3).
+    pub tls_exporter: Option<[u8; 32]>,
+    /// `tls-server-end-point`: the hash of the server's certificate (RFC 5929 §4.1).
+    pub tls_server_end_point: Option<alloc::vec::Vec<u8>>,
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
+impl ChannelBinding {
+    /// Whether there is anything to bind to.
+    pub fn is_available(&self) -> bool {
+        self.tls_exporter.is_some() || self.tls_server_end_point.is_some()
     }
-}
 
-/// The message of PLAIN (RFC 4616 §2), without an authorisation identity.
-pub fn plain(user: &str, password: &str) -> Secret {
-    let mut message = Vec::with_capacity(2 + user.len() + password.len());
-    message.push(0);
-    message.extend_from_slice(user.as_bytes());
-    message.push(0);
-    message.extend_from_slice(password.as_bytes());
-    Secret(message)
-}
+    /// The data of a binding type by its registered name.
+    pub fn data(&self, kind: &str) -> Option<&[u8]> {
+        match kind {
+            "tls-exporter" => self.tls_exporter.as_ref().map(|d| &d[..]),
+            "tls-server-end-point" => self.tls_server_end_point.as_deref(),
+            _ => None,
+        }
+    }
 
-/// A password in the form in which it is hashed and compared, wherever it comes from: NFKC, other spaces as
-/// the ASCII space, and no controls (RFC 4013 §2, without its bidirectional rule, which would refuse
-/// passwords that RFC 8265 §4.2 takes). `None` for a password that cannot be one.
-pub fn prepared(password: &[u8]) -> Option<Secret> {
-    let text = core::str::from_utf8(password).ok()?;
-    if text.is_empty() || text.len() > PASSWORD_MAX || text.chars().any(char::is_control) {
-        return None;
+    /// The best binding there is: its type and data.
+    fn best(&self) -> Option<(&'static str, &[u8])> {
+        ["tls-exporter", "tls-server-end-point"].into_iter().find_map(|kind| Some((kind, self.data(kind)?)))
     }
-    if text.is_ascii() {
-        return Some(Secret::new(password));
-    }
-    // Mapped to nothing (RFC 4013 §2.1): soft hyphen, zero-width marks, variation selectors.
-    let visible = text.chars().filter(|c| !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'));
-    let mut out: String = visible.map(|c| if c.is_whitespace() { ' ' } else { c }).nfkc().collect();
-    let secret = Secret::new(out.as_bytes());
-    out.zeroize();
-    (!secret.0.is_empty()).then_some(secret)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_typed_on_different_machines_are_the_same() {
-        let form = |text: &str| prepared(text.as_bytes()).map(|s| s.expose().to_vec());
-        assert_eq!(form("pa\u{308}ss"), form("p\u{e4}ss"));
-        assert_eq!(form("a\u{a0}b"), form("a b"));
-        assert_eq!(form("I\u{ad}X"), Some(b"IX".to_vec()));
-        assert_eq!(form("\u{2168}"), Some(b"IX".to_vec()));
-        assert_eq!(form(""), None);
-        assert_eq!(form("a\u{7}b"), None);
-        assert_eq!(prepared(b"\xff"), None);
-        assert!(prepared(&[b'x'; PASSWORD_MAX]).is_some());
-        assert!(prepared(&[b'x'; PASSWORD_MAX + 1]).is_none());
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        assert_eq!(alloc::format!("{:?}", Secret::new(b"hunter2")), "Secret(..)");
-    }
-}
+mod tests;

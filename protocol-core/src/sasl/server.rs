@@ -1,182 +1,260 @@
-//! The server's side: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677).
+//! The server's side. All transitions are in [`Server::respond`] and the two answers.
+//!
+//! ```text
+//! PLAIN   start ── response ──▶ Question::Password ── verified ──▶ Success | Failure
+//! LOGIN   start ── user ── password ──▶ Question::Password ── verified ──▶ Success | Failure
+//! SCRAM   start ── client-first ──▶ Question::Verifier ── verifier ──▶ Challenge(server-first)
+//!               ── client-final ──▶ Challenge(server-final) | Failure ── empty ──▶ Success
+//! ```
+//!
+//! Whether the user exists is never visible before the end: for SCRAM the driver answers with a fake verifier
+//! ([`super::ScramVerifier::fake`]) and `usable: false`, and the proof fails like a wrong one.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
-use super::scram::{ScramServer, ScramVerifier};
-use super::{NAME_MAX, PASSWORD_MAX, RESPONSE_MAX, Secret};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use subtle::ConstantTimeEq;
 
-/// One authentication exchange.
-#[derive(Debug)]
-pub struct Exchange {
+use super::scram::{BindingFlag, ClientFinal, ClientFirst, proof_fits};
+use super::verifier::hmac;
+use super::{ChannelBinding, Mechanism, RESPONSE_MAX, ScramVerifier, Secret, USER_MAX, prepare_password};
+
+/// What to do next.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send these octets in base64 and give the client's response to [`Server::respond`].
+    Challenge(Vec<u8>),
+    /// Answer the question.
+    Question(Question),
+    /// The client has proved to be this user. The name is as the client wrote it.
+    Success {
+        /// User name.
+        user: String,
+    },
+    /// It has not.
+    Failure(Failure),
+}
+
+/// What the driver must find out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Does this password fit this user? Answer with [`Server::verified`].
+    Password {
+        /// User name as the client wrote it.
+        user: String,
+        /// The password, prepared: see [`prepare_password`].
+        password: Secret,
+    },
+    /// What is kept of this user's password? Answer with [`Server::verifier`].
+    Verifier {
+        /// User name as the client wrote it.
+        user: String,
+    },
+}
+
+/// Why authentication failed. What the client is told of it is the protocol's business: the same for
+/// [`Failure::Credentials`] and [`Failure::ChannelBinding`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A response is not what the mechanism says, or is over a limit.
+    Malformed,
+    /// Wrong password, unknown user, an account that may not log in, or a foreign authorization identity.
+    Credentials,
+    /// The channel bindings differ, or the client was made to believe that the server cannot bind (RFC 5802
+    /// §6): somebody may stand in between.
+    ChannelBinding,
+}
+
+/// One authentication attempt.
+pub struct Server {
+    mechanism: Mechanism,
+    binding: ChannelBinding,
+    nonce: String,
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
-    Plain,
-    LoginUser,
-    LoginPassword(String),
-    Scram(ScramServer),
-    Over,
+    Start,
+    LoginPassword { user: String },
+    Password { user: String },
+    Verifier(Scram),
+    ClientFinal { scram: Scram, server_first: String, verifier: ScramVerifier, usable: bool },
+    Acknowledge { user: String },
+    Done,
 }
 
-/// What the driver does next.
-#[derive(Debug)]
-#[must_use]
-pub enum Turn {
-    /// Send this and wait for the response.
-    Challenge(Vec<u8>),
-    /// Check this password and end the exchange accordingly.
-    Verify {
-        /// As the client wrote it.
-        user: String,
-        /// As the client wrote it; prepare it before hashing.
-        password: Secret,
-    },
-    /// Find this user's verifier, or one made up for it, and give it to [`Exchange::verifier`].
-    Lookup {
-        /// As the client wrote it.
-        user: String,
-    },
-    /// The client proved that it knows the user's password.
-    Success {
-        /// As the client wrote it.
-        user: String,
-    },
-    /// It did not, or it broke the rules of the mechanism.
-    Failure,
+struct Scram {
+    user: String,
+    gs2_header: String,
+    /// The data that `c=` must hold behind the gs2-header.
+    binding: Vec<u8>,
+    client_first_bare: String,
+    nonce: String,
 }
 
-impl Exchange {
-    /// An exchange by the mechanism of that name; `None` for an unknown one.
-    ///
-    /// `nonce` is fresh random octets. `binding` is the connection's tls-exporter value (RFC 9266), needed for
-    /// -PLUS; `plus_offered`: the client could have used -PLUS, so one that claims the server cannot was
-    /// deceived (RFC 5802 §6).
-    pub fn new(
-        mechanism: &str,
-        nonce: [u8; 24],
-        binding: Option<&[u8]>,
-        plus_offered: bool,
-    ) -> Option<Exchange> {
-        let state = match mechanism {
-            "PLAIN" => State::Plain,
-            "LOGIN" => State::LoginUser,
-            "SCRAM-SHA-256" => State::Scram(ScramServer::new(nonce, None, plus_offered)),
-            "SCRAM-SHA-256-PLUS" => State::Scram(ScramServer::new(nonce, Some(binding?), true)),
-            _ => return None,
-        };
-        Some(Exchange { state })
+impl Server {
+    /// An attempt by `mechanism`. `binding` is what this connection can be bound to; when it is available,
+    /// the PLUS mechanism counts as offered. `seed` is fresh randomness and becomes the server's nonce.
+    pub fn new(mechanism: Mechanism, binding: ChannelBinding, seed: [u8; 24]) -> Server {
+        Server { mechanism, binding, nonce: STANDARD_NO_PAD.encode(seed), state: State::Start }
     }
 
-    /// The first turn, for a client that sent no initial response.
-    pub fn start(&mut self) -> Turn {
-        match &self.state {
-            State::LoginUser => Turn::Challenge(b"Username:".to_vec()),
-            _ => Turn::Challenge(Vec::new()),
+    /// Which mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// Begins, with the initial response when the client sent one.
+    pub fn start(&mut self, initial: Option<&[u8]>) -> Step {
+        match (initial, self.mechanism) {
+            (Some(response), _) => self.respond(response),
+            (None, Mechanism::Login) => Step::Challenge(b"Username:".to_vec()),
+            (None, _) => Step::Challenge(Vec::new()),
         }
     }
 
-    /// Takes the client's response.
-    pub fn respond(&mut self, response: &[u8]) -> Turn {
-        let state = core::mem::replace(&mut self.state, State::Over);
+    /// The client's decoded response to the last challenge.
+    pub fn respond(&mut self, response: &[u8]) -> Step {
         if response.len() > RESPONSE_MAX {
-            return Turn::Failure;
+            return self.fail(Failure::Malformed);
         }
-        match state {
-            State::Plain => plain(response),
-            State::LoginUser => match name(response) {
+        match (core::mem::replace(&mut self.state, State::Done), self.mechanism) {
+            (State::Start, Mechanism::Plain) => self.plain(response),
+            (State::Start, Mechanism::Login) => match user_name(response) {
                 Some(user) => {
-                    self.state = State::LoginPassword(user);
-                    Turn::Challenge(b"Password:".to_vec())
+                    self.state = State::LoginPassword { user };
+                    Step::Challenge(b"Password:".to_vec())
                 }
-                None => Turn::Failure,
+                None => self.fail(Failure::Malformed),
             },
-            State::LoginPassword(user) if response.len() <= PASSWORD_MAX => {
-                Turn::Verify { user, password: Secret::new(response) }
+            (State::Start, Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) => {
+                self.client_first(response)
             }
-            State::Scram(mut scram) => {
-                let turn = scram.respond(response);
-                if !matches!(turn, Turn::Success { .. } | Turn::Failure) {
-                    self.state = State::Scram(scram);
-                }
-                turn
+            (State::LoginPassword { user }, _) => self.ask_password(user, response),
+            (State::ClientFinal { scram, server_first, verifier, usable }, _) => {
+                self.client_final(response, scram, &server_first, &verifier, usable)
             }
-            State::LoginPassword(_) | State::Over => Turn::Failure,
+            (State::Acknowledge { user }, _) if response.is_empty() => Step::Success { user },
+            // A response nobody asked for.
+            _ => self.fail(Failure::Malformed),
         }
     }
 
-    /// Answers [`Turn::Lookup`].
-    pub fn verifier(&mut self, verifier: ScramVerifier) -> Turn {
-        match &mut self.state {
-            State::Scram(scram) => scram.verifier(verifier),
-            _ => Turn::Failure,
+    /// The answer to [`Question::Password`]: whether it fits, and the account may log in.
+    pub fn verified(&mut self, fits: bool) -> Step {
+        match core::mem::replace(&mut self.state, State::Done) {
+            State::Password { user } if fits => Step::Success { user },
+            _ => self.fail(Failure::Credentials),
         }
     }
-}
 
-fn name(octets: &[u8]) -> Option<String> {
-    let text = core::str::from_utf8(octets).ok()?;
-    let fine = !text.is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control);
-    fine.then(|| String::from(text))
-}
-
-/// `[authzid] NUL authcid NUL passwd`. Nobody acts for another here, so an authorisation identity must be the
-/// user's own name.
-fn plain(message: &[u8]) -> Turn {
-    let mut parts = message.split(|b| *b == 0);
-    let (Some(authzid), Some(user), Some(password), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Turn::Failure;
-    };
-    match name(user) {
-        Some(name) if (authzid.is_empty() || authzid == user) && password.len() <= PASSWORD_MAX => {
-            Turn::Verify { user: name, password: Secret::new(password) }
-        }
-        _ => Turn::Failure,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn exchange(mechanism: &str) -> Exchange {
-        Exchange::new(mechanism, [7; 24], None, false).unwrap()
-    }
-
-    #[test]
-    fn plain_messages() {
-        let verify = |message: &[u8]| match exchange("PLAIN").respond(message) {
-            Turn::Verify { user, password } => Some((user, password.expose().to_vec())),
-            _ => None,
+    /// The answer to [`Question::Verifier`]. `usable` is false for an unknown user (with a fake verifier) and
+    /// for an account that may not log in: then no proof succeeds.
+    pub fn verifier(&mut self, verifier: ScramVerifier, usable: bool) -> Step {
+        let State::Verifier(scram) = core::mem::replace(&mut self.state, State::Done) else {
+            return self.fail(Failure::Credentials);
         };
-        assert_eq!(verify(b"\0tim\0tanstaaf"), Some(("tim".into(), b"tanstaaf".to_vec())));
-        assert_eq!(verify(b"tim\0tim\0x"), Some(("tim".into(), b"x".to_vec())));
-        for bad in [&b"tom\0tim\0x"[..], b"", b"tim\0x", b"\0\0x", b"\0tim\0x\0", b"\0t\r\n\0x", b"\0\xff\0x"]
-        {
-            assert_eq!(verify(bad), None, "{}", bad.escape_ascii());
+        let salt = STANDARD.encode(&verifier.salt);
+        let server_first = format!("r={},s={salt},i={}", scram.nonce, verifier.iterations);
+        let challenge = server_first.as_bytes().to_vec();
+        self.state = State::ClientFinal { scram, server_first, verifier, usable };
+        Step::Challenge(challenge)
+    }
+
+    fn fail(&mut self, why: Failure) -> Step {
+        self.state = State::Done;
+        Step::Failure(why)
+    }
+
+    /// RFC 4616 §2: `[authzid] NUL authcid NUL passwd`.
+    fn plain(&mut self, response: &[u8]) -> Step {
+        let mut pieces = response.splitn(3, |&b| b == 0);
+        let (Some(authzid), Some(authcid), Some(password)) = (pieces.next(), pieces.next(), pieces.next())
+        else {
+            return self.fail(Failure::Malformed);
+        };
+        let Some(user) = user_name(authcid) else { return self.fail(Failure::Malformed) };
+        if !authzid.is_empty() && authzid != authcid {
+            return self.fail(Failure::Credentials);
         }
-        let long = |n: usize| [b"\0u\0".to_vec(), vec![b'p'; n]].concat();
-        assert!(verify(&long(PASSWORD_MAX)).is_some());
-        assert!(verify(&long(PASSWORD_MAX + 1)).is_none());
+        self.ask_password(user, password)
     }
 
-    #[test]
-    fn login_asks_twice() {
-        let mut login = exchange("LOGIN");
-        assert!(matches!(login.start(), Turn::Challenge(c) if c == b"Username:"));
-        assert!(matches!(login.respond(b"tim"), Turn::Challenge(c) if c == b"Password:"));
-        assert!(matches!(login.respond(b"pw"), Turn::Verify { user, .. } if user == "tim"));
-        assert!(matches!(login.respond(b"again"), Turn::Failure));
+    fn ask_password(&mut self, user: String, password: &[u8]) -> Step {
+        // A password that cannot be prepared was never set, so it fits nobody.
+        let Ok(password) = prepare_password(password) else { return self.fail(Failure::Credentials) };
+        self.state = State::Password { user: user.clone() };
+        Step::Question(Question::Password { user, password })
     }
 
-    #[test]
-    fn unknown_mechanisms_and_plus_without_binding() {
-        assert!(Exchange::new("CRAM-MD5", [0; 24], None, false).is_none());
-        assert!(Exchange::new("SCRAM-SHA-256-PLUS", [0; 24], None, true).is_none());
+    fn client_first(&mut self, response: &[u8]) -> Step {
+        let Some(first) = ClientFirst::parse(response) else { return self.fail(Failure::Malformed) };
+        let binding = match (&first.flag, self.mechanism) {
+            // RFC 5802 §6: the PLUS name and the flag `p` go together.
+            (BindingFlag::Bound(kind), Mechanism::ScramSha256Plus) => match self.binding.data(kind) {
+                Some(data) => data.to_vec(),
+                None => return self.fail(Failure::ChannelBinding),
+            },
+            (BindingFlag::Unsupported, Mechanism::ScramSha256) => Vec::new(),
+            // The client can bind and was told that we cannot: when we offered to, the list was tampered with.
+            (BindingFlag::ServerCannot, Mechanism::ScramSha256) if !self.binding.is_available() => Vec::new(),
+            _ => return self.fail(Failure::ChannelBinding),
+        };
+        if first.authzid.as_ref().is_some_and(|a| *a != first.user) {
+            return self.fail(Failure::Credentials);
+        }
+        let user = first.user.clone();
+        self.state = State::Verifier(Scram {
+            gs2_header: first.gs2_header.into(),
+            binding,
+            client_first_bare: first.bare.into(),
+            nonce: format!("{}{}", first.nonce, self.nonce),
+            user: first.user,
+        });
+        Step::Question(Question::Verifier { user })
     }
+
+    fn client_final(
+        &mut self,
+        response: &[u8],
+        scram: Scram,
+        server_first: &str,
+        verifier: &ScramVerifier,
+        usable: bool,
+    ) -> Step {
+        let Some(last) = ClientFinal::parse(response) else { return self.fail(Failure::Malformed) };
+        if !bool::from(last.nonce.as_bytes().ct_eq(scram.nonce.as_bytes())) {
+            return self.fail(Failure::Credentials);
+        }
+        let mut bound = scram.gs2_header.into_bytes();
+        bound.extend_from_slice(&scram.binding);
+        if !bool::from(last.binding.ct_eq(&bound)) {
+            return self.fail(Failure::ChannelBinding);
+        }
+        let auth_message = format!("{},{server_first},{}", scram.client_first_bare, last.without_proof);
+        // Computed for an unknown user too, so that it takes the same time.
+        let fits = proof_fits(&verifier.stored_key, auth_message.as_bytes(), &last.proof);
+        let signature = hmac(&verifier.server_key, auth_message.as_bytes());
+        if !(fits & usable) {
+            return self.fail(Failure::Credentials);
+        }
+        self.state = State::Acknowledge { user: scram.user };
+        Step::Challenge(format!("v={}", STANDARD.encode(signature)).into_bytes())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
+}
+
+fn user_name(octets: &[u8]) -> Option<String> {
+    let user = core::str::from_utf8(octets).ok()?;
+    (!user.is_empty() && user.len() <= USER_MAX && !user.contains('\0')).then(|| user.into())
 }

@@ -5,6 +5,7 @@ use core::fmt;
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::secret::Secret;
@@ -25,7 +26,7 @@ const VERSION: u8 = 1;
 type HmacSha256 = Hmac<Sha256>;
 
 /// Salt, iterations, StoredKey and ServerKey of RFC 5802 §3. Overwritten when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ScramVerifier {
     /// 1 to [`SALT_MAX`] octets.
     pub salt: Vec<u8>,
@@ -105,6 +106,16 @@ impl ScramVerifier {
     }
 }
 
+impl PartialEq for ScramVerifier {
+    /// In time that does not depend on where the keys differ.
+    fn eq(&self, other: &Self) -> bool {
+        let keys = self.stored_key.ct_eq(&other.stored_key) & self.server_key.ct_eq(&other.server_key);
+        self.salt == other.salt && self.iterations == other.iterations && bool::from(keys)
+    }
+}
+
+impl Eq for ScramVerifier {}
+
 impl Drop for ScramVerifier {
     fn drop(&mut self) {
         self.stored_key.zeroize();
@@ -174,9 +185,13 @@ mod tests {
                 assert!(ScramVerifier::decode(&bytes.expose()[..cut]).is_none());
             }
         }
-        let long = ScramVerifier { salt: vec![7; SALT_MAX + 1], ..ScramVerifier::fake(&[0; 32], "x") };
+        let mut long = ScramVerifier::fake(&[0; 32], "x");
+        long.salt = vec![7; SALT_MAX + 1];
         assert!(ScramVerifier::decode(long.encode().expose()).is_none());
-        let slow = ScramVerifier { iterations: ITERATIONS_MAX + 1, ..ScramVerifier::fake(&[0; 32], "x") };
+        let mut slow = ScramVerifier::fake(&[0; 32], "x");
+        slow.iterations = ITERATIONS_MAX;
+        assert!(ScramVerifier::decode(slow.encode().expose()).is_some());
+        slow.iterations = ITERATIONS_MAX + 1;
         assert!(ScramVerifier::decode(slow.encode().expose()).is_none());
     }
 
