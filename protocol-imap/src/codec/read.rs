@@ -78,11 +78,6 @@ fn is(octet: u8, class: u8) -> bool {
     CLASSES[usize::from(octet)] & class != 0
 }
 
-/// Whether every octet may stand in an atom, and there is one.
-pub(super) fn is_atom(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is(b, class::ATOM))
-}
-
 /// Whether every octet may stand in an astring's atom form, and there is one.
 pub(super) fn is_astring_atom(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is(b, class::ASTRING))
@@ -380,6 +375,31 @@ impl<'b> Cursor<'b> {
         match self.number()? {
             0 => Err(Fault::Value("the number 0")),
             n => Ok(n),
+        }
+    }
+
+    /// What stands between `[` and its `]`; a `]` inside a quoted string or a literal does not end it.
+    pub(super) fn bracketed(&mut self) -> Result<&'b [u8], Fault> {
+        self.expect(b'[', "a bracket")?;
+        let start = *self;
+        loop {
+            match self.peek() {
+                None => return Err(Fault::Expected("a closing bracket")),
+                Some(b']') => {
+                    let inside = self.since(start);
+                    self.eat(b']');
+                    return Ok(inside);
+                }
+                Some(b) => {
+                    // A quote or brace that begins no string is text of an unknown code.
+                    let mut behind = *self;
+                    if matches!(b, b'"' | b'{') && behind.string().is_ok() {
+                        *self = behind;
+                    } else {
+                        self.take(1);
+                    }
+                }
+            }
         }
     }
 

@@ -68,6 +68,18 @@ impl<'o> Emit<'o> {
         }
     }
 
+    /// Text for people, up to the end of the line: what would end the line becomes a space.
+    pub fn text(&mut self, text: Text<'_>) {
+        let (mut rest, _) = text.raw();
+        while let Some(at) = rest.iter().position(|b| matches!(b, 0 | b'\r' | b'\n')) {
+            let (plain, behind) = rest.split_at(at);
+            self.push(plain);
+            self.push(b" ");
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        self.push(rest);
+    }
+
     /// An astring: an atom when it can be one.
     pub fn astring(&mut self, text: Text<'_>) {
         match text.raw() {

@@ -410,7 +410,7 @@ const fn pick(uid: bool, plain: Name, with_uid: Name) -> Name {
 }
 
 /// `NIL` or pairs of strings (RFC 2971 §3.1).
-pub(super) fn read_id<'b>(c: &mut Cursor<'b>) -> Result<Option<List<'b, IdField<'b>>>, Fault> {
+pub(in crate::codec) fn read_id<'b>(c: &mut Cursor<'b>) -> Result<Option<List<'b, IdField<'b>>>, Fault> {
     if c.eat_word(b"NIL") { Ok(None) } else { List::read(c, ID_FIELDS_MAX).map(Some) }
 }
 

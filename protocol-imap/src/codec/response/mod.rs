@@ -10,7 +10,9 @@ pub use fetch::{FetchAttr, FetchWriter};
 pub use structure::{Address, Body, BodyFields, Disposition, Envelope, Extension, Param, Single};
 pub use untagged::{Esearch, EsearchItem, ListInfo, Namespace, NamespaceItem, StatusValue, Untagged};
 
+use super::read::{Cursor, Fault, Upper};
 use super::text::Text;
+use super::write::Emit;
 
 /// One response (RFC 9051 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,5 +78,102 @@ impl<'b> Status<'b> {
     /// The same with a response code.
     pub fn with(self, code: Code<'b>) -> Self {
         Status { code: Some(code), ..self }
+    }
+}
+
+impl StatusKind {
+    /// Its name in capitals.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StatusKind::Ok => "OK",
+            StatusKind::No => "NO",
+            StatusKind::Bad => "BAD",
+            StatusKind::PreAuth => "PREAUTH",
+            StatusKind::Bye => "BYE",
+        }
+    }
+
+    fn from_upper(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"OK" => StatusKind::Ok,
+            b"NO" => StatusKind::No,
+            b"BAD" => StatusKind::Bad,
+            b"PREAUTH" => StatusKind::PreAuth,
+            b"BYE" => StatusKind::Bye,
+            _ => return None,
+        })
+    }
+}
+
+impl<'b> Response<'b> {
+    /// Reads a whole response, with or without its final CRLF; literals stand inside it. Allocates nothing.
+    pub fn parse(octets: &'b [u8]) -> Result<Self, Fault> {
+        let line = octets.strip_suffix(b"\r\n").unwrap_or(octets);
+        let mut c = Cursor::new(line, true);
+        if c.eat(b'+') {
+            // Some servers send a bare "+"; RFC 9051 §7.6 has a space behind it.
+            c.eat(b' ');
+            return Ok(Response::Continue(Text::new(c.rest())));
+        }
+        if c.eat_text(b"* ") {
+            return Untagged::read(&mut c).map(Response::Untagged);
+        }
+        let tag = c.tag()?;
+        c.sp()?;
+        let kind = StatusKind::from_upper(Upper::of(c.name()).as_bytes());
+        match kind.ok_or(Fault::Expected("OK, NO or BAD"))? {
+            kind @ (StatusKind::Ok | StatusKind::No | StatusKind::Bad) => {
+                Ok(Response::Tagged { tag, status: Status::read(kind, &mut c)? })
+            }
+            _ => Err(Fault::Expected("OK, NO or BAD")),
+        }
+    }
+
+    /// Writes the response with its final CRLF.
+    pub fn write(&self, e: &mut Emit<'_>) {
+        match self {
+            Response::Continue(text) => {
+                e.push(b"+ ");
+                e.text(*text);
+            }
+            Response::Tagged { tag, status } => {
+                e.push(tag.as_bytes());
+                e.push(b" ");
+                status.emit(e);
+            }
+            Response::Untagged(untagged) => {
+                e.push(b"* ");
+                untagged.emit(e);
+            }
+        }
+        e.push(b"\r\n");
+    }
+}
+
+impl<'b> Status<'b> {
+    /// Behind the kind: a space, a code in brackets if there is one, the text.
+    fn read(kind: StatusKind, c: &mut Cursor<'b>) -> Result<Self, Fault> {
+        if !c.eat(b' ') {
+            c.end()?;
+            return Ok(Status { kind, code: None, text: Text::default() });
+        }
+        let mut code = None;
+        if c.peek() == Some(b'[') {
+            let inside = c.bracketed()?;
+            code = Some(Code::read(inside)?);
+            c.eat(b' ');
+        }
+        Ok(Status { kind, code, text: Text::new(c.rest()) })
+    }
+
+    fn emit(&self, e: &mut Emit<'_>) {
+        e.push(self.kind.as_str().as_bytes());
+        e.push(b" ");
+        if let Some(code) = &self.code {
+            e.push(b"[");
+            code.emit(e);
+            e.push(b"] ");
+        }
+        e.text(self.text);
     }
 }
