@@ -29,7 +29,7 @@ pub use command::mailbox::{
 };
 pub use command::search::{Date, Search, SearchKey, SearchOp, SearchReturn};
 pub use command::store::{Store, StoreOp};
-pub use command::{BadCommand, Command, CommandBody, IdField, Initial};
+pub use command::{BadCommand, Command, CommandBody, IdField, Initial, Tag};
 pub use date::DateTime;
 pub use flag::{Attribute, Flag, SpecialUse};
 pub use list::{Atom, Element, List};

@@ -52,6 +52,17 @@ impl<'b> Append<'b> {
 }
 
 impl<'b> AppendMessage<'b> {
+    /// Reads what stands between two messages of one APPEND (RFC 3502): the end of the first, a space, and
+    /// all up to the announcement of the second, with or without its CRLF.
+    pub fn parse_next(octets: &'b [u8]) -> Result<Self, Fault> {
+        let mut c = Cursor::new(octets, true);
+        c.eat(b')');
+        c.sp()?;
+        let message = AppendMessage::read(&mut c)?;
+        c.end()?;
+        Ok(message)
+    }
+
     pub(super) fn read(c: &mut Cursor<'b>) -> Result<Self, Fault> {
         let mut flags = List::empty();
         if c.peek() == Some(b'(') {

@@ -10,7 +10,7 @@ use core::fmt;
 
 use super::flag::Attribute;
 use super::list::{Atom, Element, List};
-use super::read::{Cursor, Fault, Upper};
+use super::read::{Cursor, Fault, Upper, is_tag};
 use super::table::Name;
 use super::text::{MailboxName, Secret, Text};
 use super::write::Emit;
@@ -126,6 +126,45 @@ pub struct IdField<'b> {
     pub value: Option<Text<'b>>,
 }
 
+/// Longest tag, in octets.
+pub const TAG_MAX: usize = 64;
+
+/// A copy of a tag, without allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    octets: [u8; TAG_MAX],
+    len: u8,
+}
+
+impl Tag {
+    /// A copy; `None` for what is no tag or is longer than [`TAG_MAX`].
+    pub fn new(tag: &str) -> Option<Tag> {
+        let mut octets = [0; TAG_MAX];
+        octets.get_mut(..tag.len())?.copy_from_slice(tag.as_bytes());
+        is_tag(tag.as_bytes()).then_some(Tag { octets, len: tag.len() as u8 })
+    }
+
+    /// The tag with which a command begins, if it does.
+    pub(super) fn at_start_of(octets: &[u8]) -> Option<Tag> {
+        let mut c = Cursor::new(octets, false);
+        let tag = c.tag().ok()?;
+        c.sp().ok()?;
+        Tag::new(tag)
+    }
+
+    /// The tag.
+    pub fn as_str(&self) -> &str {
+        let octets = self.octets.get(..usize::from(self.len)).unwrap_or_default();
+        core::str::from_utf8(octets).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
 /// A command that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadCommand<'b> {
@@ -156,6 +195,9 @@ impl<'b> Command<'b> {
             Ok(tag) => tag,
             Err(fault) => return Err(BadCommand { tag: None, name: None, fault }),
         };
+        if tag.len() > TAG_MAX {
+            return Err(BadCommand { tag: None, name: None, fault: Fault::Limit("octets of a tag") });
+        }
         let bad = |name, fault| BadCommand { tag: Some(tag), name, fault };
         let name = read_name(&mut c).map_err(|fault| bad(None, fault))?;
         let body = CommandBody::read(name, &mut c).map_err(|fault| bad(Some(name), fault))?;

@@ -1,7 +1,7 @@
 //! Response codes (RFC 9051 §7.1 and the extensions cited).
 
 use super::super::flag::Flag;
-use super::super::list::{Atom, Element, List};
+use super::super::list::{Atom, List};
 use super::super::read::{Cursor, Fault, Upper};
 use super::super::text::Text;
 use super::super::write::Emit;

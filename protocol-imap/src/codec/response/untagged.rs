@@ -1,14 +1,14 @@
 //! Untagged responses other than FETCH data.
 
-use super::super::command::{IdField, read_id};
 use super::super::command::mailbox::StatusItem;
+use super::super::command::{IdField, read_id};
 use super::super::flag::{Attribute, Flag};
 use super::super::list::{Atom, Element, List};
 use super::super::read::{Cursor, Fault, Upper};
 use super::super::text::{MailboxName, Str, Text};
 use super::super::write::Emit;
-use super::{Status, StatusKind};
 use super::fetch::FetchAttr;
+use super::{Status, StatusKind};
 use crate::set::SequenceSet;
 
 /// Most elements of one list in a response that is read.
