@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod address;
+pub mod client;
 pub mod command;
 pub mod limits;
 pub mod params;

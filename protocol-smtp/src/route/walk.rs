@@ -60,6 +60,8 @@ pub enum HostResult {
     /// The session ended before the first recipient was answered: greeting, EHLO or AUTH refused, connection
     /// lost, protocol broken.
     NoSession(Failure),
+    /// The host lacks what the message needs ([`Missing`](crate::client::Missing)); another may have it.
+    Lacks(Failure),
     /// The session got as far as recipients. Those not mentioned go on to the next host.
     Answered {
         /// One for each recipient that was settled.
@@ -120,6 +122,10 @@ impl Walk {
             HostResult::Tls(outcome, why) => self.report_tls(outcome, format!("{host}: {why}")),
             HostResult::NoSession(failure) => {
                 self.health = Health::Busy;
+                self.go_on(failure);
+            }
+            HostResult::Lacks(failure) => {
+                self.health = Health::Good;
                 self.go_on(failure);
             }
             HostResult::Answered { verdicts, health } => {

@@ -1,0 +1,88 @@
+//! What a server announced in its reply to EHLO or LHLO.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::limits::MECHANISM_MAX;
+use crate::reply::Reply;
+
+/// SASL mechanisms remembered; a server that announces more is not asked for the rest.
+pub const MECHANISMS_MAX: usize = 16;
+
+/// Extensions (RFC 5321 §2.2), as far as a client uses them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Extensions {
+    pub pipelining: bool,
+    /// SIZE is offered; the limit is 0 when the server names none (RFC 1870 §4).
+    pub size: Option<u64>,
+    pub eight_bit: bool,
+    pub binary: bool,
+    pub chunking: bool,
+    pub smtputf8: bool,
+    pub starttls: bool,
+    pub dsn: bool,
+    pub require_tls: bool,
+    /// LIMITS RCPTMAX (RFC 9422).
+    pub recipients_max: Option<usize>,
+    /// As announced.
+    pub mechanisms: Vec<String>,
+}
+
+impl Extensions {
+    /// Reads the reply; its first line only names the server.
+    pub(super) fn of(reply: &Reply<'_>) -> Extensions {
+        let mut found = Extensions::default();
+        for line in reply.lines().skip(1) {
+            let Ok(line) = str::from_utf8(line) else { continue };
+            let mut words = line.split_ascii_whitespace();
+            if let Some(keyword) = words.next() {
+                found.take(keyword, words);
+            }
+        }
+        found
+    }
+
+    fn take<'a>(&mut self, keyword: &str, mut words: impl Iterator<Item = &'a str>) {
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        if is("PIPELINING") {
+            self.pipelining = true;
+        } else if is("SIZE") {
+            // A limit that is no number is none.
+            self.size = Some(words.next().and_then(|w| w.parse().ok()).unwrap_or(0));
+        } else if is("8BITMIME") {
+            self.eight_bit = true;
+        } else if is("BINARYMIME") {
+            self.binary = true;
+        } else if is("CHUNKING") {
+            self.chunking = true;
+        } else if is("SMTPUTF8") {
+            self.smtputf8 = true;
+        } else if is("STARTTLS") {
+            self.starttls = true;
+        } else if is("DSN") {
+            self.dsn = true;
+        } else if is("REQUIRETLS") {
+            self.require_tls = true;
+        } else if is("LIMITS") {
+            let limit =
+                words.find_map(|w| w.get(..8).filter(|n| n.eq_ignore_ascii_case("RCPTMAX=")).and(w.get(8..)));
+            self.recipients_max = limit.and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+        } else if is("AUTH") {
+            let fits = |w: &&str| w.len() <= MECHANISM_MAX && !self.mechanisms.iter().any(|m| m == w);
+            let new: Vec<String> = words.filter(fits).map(String::from).collect();
+            self.mechanisms.extend(new);
+            self.mechanisms.truncate(MECHANISMS_MAX);
+        }
+    }
+
+    /// Whether the server announced this SASL mechanism.
+    pub fn has_mechanism(&self, name: &str) -> bool {
+        self.mechanisms.iter().any(|m| m.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether messages go by BDAT: its replies must not be awaited one by one.
+    pub(super) fn bdat(&self) -> bool {
+        self.chunking && self.pipelining
+    }
+}

@@ -1,0 +1,61 @@
+//! What a reply means for a recipient (RFC 5321 §4.2, §4.5.3.1.10).
+
+use alloc::string::{String, ToString};
+
+use super::REPLY_KEPT_MAX;
+use super::steps::cut;
+use crate::queue::{DsnDuty, Failure, Verdict};
+use crate::reply::Reply;
+use crate::status::Status;
+
+/// A reply as a verdict keeps it: one line, cut, without controls.
+pub(super) fn text(reply: &Reply<'_>) -> String {
+    cut(reply.to_string(), REPLY_KEPT_MAX)
+}
+
+/// A reply of class 4 or 5 as a failure.
+pub(super) fn failure(reply: &Reply<'_>) -> Failure {
+    let class = if reply.class() == 5 { 5 } else { 4 };
+    let status = reply.status().unwrap_or(Status::new(class, 0, 0));
+    Failure { status, reply: text(reply) }
+}
+
+/// A refusal of the whole session: another host, or the same one later, may think otherwise, so it is
+/// temporary, but for 521, by which a host says that it never takes mail (RFC 7504 §3).
+pub(super) fn session_failure(reply: &Reply<'_>) -> Failure {
+    let failure = failure(reply);
+    if reply.code() == 521 { failure } else { Failure { status: failure.status.with_class(4), ..failure } }
+}
+
+/// The reply to MAIL, DATA or the end of data, for each recipient it concerns.
+pub(super) fn verdict(reply: &Reply<'_>, dsn: DsnDuty) -> Verdict {
+    match reply.class() {
+        2 => Verdict::Delivered { reply: text(reply), dsn },
+        5 => Verdict::Permanent(failure(reply)),
+        _ => Verdict::Temporary(failure(reply)),
+    }
+}
+
+/// What the reply to a RCPT says.
+pub(super) enum RcptReply {
+    Accepted,
+    Settled(Verdict),
+    /// Too many recipients, or one that goes only alone.
+    TooMany(Failure),
+}
+
+pub(super) fn rcpt(reply: &Reply<'_>) -> RcptReply {
+    let too_many = Status::new(reply.class(), 5, 3);
+    match reply.code() {
+        200..=299 => RcptReply::Accepted,
+        // RFC 5321 §4.5.3.1.10: servers that mean 452 may say 552. With another status code it means what it says.
+        452 | 552 if reply.status().is_some_and(|s| s == too_many) => RcptReply::TooMany(as_452(reply)),
+        452 | 552 if reply.status().is_none() => RcptReply::TooMany(as_452(reply)),
+        500..=599 => RcptReply::Settled(Verdict::Permanent(failure(reply))),
+        _ => RcptReply::Settled(Verdict::Temporary(failure(reply))),
+    }
+}
+
+fn as_452(reply: &Reply<'_>) -> Failure {
+    Failure { status: Status::new(4, 5, 3), reply: text(reply) }
+}
