@@ -1,6 +1,6 @@
 //! FETCH data, and the writer that a server uses item by item.
 
-use protocol_core::SendBuf;
+use protocol_core::{SendBuf, message};
 
 use super::super::command::fetch::{PartPath, Section};
 use super::super::date::DateTime;
@@ -9,6 +9,7 @@ use super::super::list::{Atom, Element, List};
 use super::super::read::{Cursor, Fault, Upper};
 use super::super::text::Text;
 use super::super::write::Emit;
+use super::message::{emit_envelope, emit_structure};
 use super::structure::{Body, Envelope};
 use super::untagged::RESPONSE_LIST_MAX;
 
@@ -178,7 +179,7 @@ fn read_bracketed<'b>(name: &[u8], c: &mut Cursor<'b>) -> Result<FetchAttr<'b>, 
     }
 }
 
-fn read_origin(c: &mut Cursor<'_>) -> Result<Option<u64>, Fault> {
+pub(super) fn read_origin(c: &mut Cursor<'_>) -> Result<Option<u64>, Fault> {
     if !c.eat(b'<') {
         return Ok(None);
     }
@@ -239,6 +240,22 @@ impl FetchWriter {
             flag.emit(&mut Emit::server(out, self.utf8));
         }
         out.push_u8(b')');
+    }
+
+    /// ENVELOPE, from what is kept of a message.
+    pub fn envelope(&mut self, envelope: &message::Envelope, out: &mut SendBuf) {
+        self.space(out);
+        let mut e = Emit::server(out, self.utf8);
+        e.push(b"ENVELOPE ");
+        emit_envelope(envelope, &mut e);
+    }
+
+    /// BODY, or BODYSTRUCTURE when `extended`, from what is kept of a message.
+    pub fn structure(&mut self, structure: &message::Structure, extended: bool, out: &mut SendBuf) {
+        self.space(out);
+        let mut e = Emit::server(out, self.utf8);
+        e.push(if extended { b"BODYSTRUCTURE " } else { b"BODY " });
+        emit_structure(structure, extended, &mut e);
     }
 
     /// Announces `BODY[section]<origin>` of `len` octets, which the caller copies to the transport next.

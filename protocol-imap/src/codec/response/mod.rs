@@ -2,11 +2,14 @@
 
 pub mod code;
 pub mod fetch;
+pub mod message;
+pub mod stream;
 pub mod structure;
 pub mod untagged;
 
 pub use code::Code;
 pub use fetch::{FetchAttr, FetchWriter};
+pub use stream::{FetchPiece, Streamed};
 pub use structure::{Address, Body, BodyFields, Disposition, Envelope, Extension, Param, Single};
 pub use untagged::{Esearch, EsearchItem, ListInfo, Namespace, NamespaceItem, StatusValue, Untagged};
 
