@@ -70,6 +70,8 @@ pub enum CommandError {
     Parameter,
     /// 553 5.6.7: a non-ASCII address without SMTPUTF8.
     NeedsUtf8,
+    /// 501 5.5.4, and the connection is closed: nobody knows how many octets follow a BDAT like this.
+    ChunkSize,
     /// An HTTP request line: a browser or an attack by way of one.
     Http,
 }
@@ -209,12 +211,12 @@ fn bdat<'b>(argument: &str) -> Result<Command<'b>, CommandError> {
     let last = match rest.trim_ascii() {
         "" => false,
         word if word.eq_ignore_ascii_case("LAST") => true,
-        _ => return Err(CommandError::Argument),
+        _ => return Err(CommandError::ChunkSize),
     };
     if size.is_empty() || size.len() > 20 || !size.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(CommandError::Argument);
+        return Err(CommandError::ChunkSize);
     }
-    let size = size.parse().map_err(|_| CommandError::Argument)?;
+    let size = size.parse().map_err(|_| CommandError::ChunkSize)?;
     Ok(Command::Bdat { size, last })
 }
 
@@ -308,10 +310,10 @@ mod tests {
             ("MAIL FROM:<ü@b.test>", NeedsUtf8),
             ("RCPT TO:<>", Recipient),
             ("RCPT TO:<a@>", Recipient),
-            ("BDAT", Argument),
-            ("BDAT -1", Argument),
-            ("BDAT 18446744073709551616", Argument),
-            ("BDAT 1 FIRST", Argument),
+            ("BDAT", ChunkSize),
+            ("BDAT -1", ChunkSize),
+            ("BDAT 18446744073709551616", ChunkSize),
+            ("BDAT 1 FIRST", ChunkSize),
             ("AUTH", Argument),
             ("AUTH PLAIN a b", Argument),
             ("AUTH TWENTY-ONE-CHARACTERS", Argument),

@@ -14,6 +14,13 @@ pub fn write(out: &mut SendBuf, code: u16, status: Option<Status>, text: &str) {
 
 /// Appends one line of a reply, the last one or not.
 pub fn write_line(out: &mut SendBuf, code: u16, last: bool, status: Option<Status>, text: &str) {
+    write_start(out, code, last, status);
+    out.push(text.as_bytes());
+    out.push(b"\r\n");
+}
+
+/// Appends what stands before the text of a line of a reply.
+pub fn write_start(out: &mut SendBuf, code: u16, last: bool, status: Option<Status>) {
     out.push_decimal(u64::from(code));
     out.push_u8(if last { b' ' } else { b'-' });
     if let Some(status) = status {
@@ -24,8 +31,6 @@ pub fn write_line(out: &mut SendBuf, code: u16, last: bool, status: Option<Statu
         out.push_decimal(u64::from(status.detail));
         out.push_u8(b' ');
     }
-    out.push(text.as_bytes());
-    out.push(b"\r\n");
 }
 
 /// A whole reply, borrowed from the receive buffer.

@@ -3,14 +3,20 @@
 //! [`ServerSession`] holds state, no buffers, no clock. Methods for the driver: `poll`, `deadline`,
 //! `shut_down`. Everything else it does by answering the questions among its [`Step`]s.
 
+mod answers;
+mod auth;
 mod config;
 mod guard;
+mod lines;
+mod message;
 mod refusal;
+mod replies;
 mod session;
 mod steps;
+mod table;
 
-pub use config::{ServerConfig, Service};
-pub use refusal::Refusal;
+pub use config::{Extensions, ServerConfig, Service};
+pub use refusal::{Refusal, Verdict};
 pub use session::ServerSession;
 pub use steps::{Authenticate, Begin, Connect, Finish, Recipient, Sender, Step, UpgradeTls};
 
@@ -29,13 +35,17 @@ pub enum CloseReason {
     BareOctet,
     /// It was too slow.
     Timeout,
+    /// The handshake failed.
+    TlsFailed,
     /// The server stops.
     ShuttingDown,
 }
 
 /// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
+    /// The greeting waits for clients that speak too soon.
+    Greeting,
     /// No command and no data for too long.
     Idle,
     /// The message takes too long, or comes too slowly.

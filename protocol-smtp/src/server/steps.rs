@@ -6,7 +6,7 @@ use core::fmt;
 use alloc::vec::Vec;
 use protocol_core::{Instant, SendBuf};
 
-use super::session::{Asked, ServerSession};
+use super::session::ServerSession;
 use super::{CloseReason, Refusal};
 use crate::address::{Mailbox, Path};
 use crate::command::Command;
@@ -44,15 +44,22 @@ pub enum Step<'b> {
 
 /// A peer connected.
 #[derive(Debug)]
-pub struct Connect(pub(super) ());
+pub struct Connect {
+    pub(super) spoke_first: bool,
+}
 
 impl Connect {
-    /// Greets it.
-    pub fn accept(self, session: &mut ServerSession, out: &mut SendBuf) {
-        session.greeted(out);
+    /// Whether octets stood in the buffer before the greeting. Such a client gets 554 even when accepted.
+    pub fn spoke_first(&self) -> bool {
+        self.spoke_first
     }
 
-    /// Refuses it; the connection is closed.
+    /// Greets it, at the next `poll`.
+    pub fn accept(self, session: &mut ServerSession, _out: &mut SendBuf) {
+        session.greeted();
+    }
+
+    /// Refuses it: 421, or 554 for what is not temporary; the connection is closed.
     pub fn refuse(self, why: &Refusal, session: &mut ServerSession, out: &mut SendBuf) {
         session.turn_away(why, out);
     }
@@ -61,6 +68,7 @@ impl Connect {
 /// A turn of a SASL exchange (RFC 4954 §4).
 pub struct Authenticate {
     pub(super) mechanism: &'static str,
+    pub(super) first: bool,
     pub(super) response: Option<Vec<u8>>,
 }
 
@@ -68,6 +76,11 @@ impl Authenticate {
     /// The mechanism's name as offered.
     pub fn mechanism(&self) -> &'static str {
         self.mechanism
+    }
+
+    /// Whether this is the AUTH command itself and not a response to a challenge.
+    pub fn is_first(&self) -> bool {
+        self.first
     }
 
     /// What the client sent, decoded; `None` for an AUTH without an initial response. Secret.
@@ -130,7 +143,7 @@ impl<'b> Sender<'b> {
 
     /// Refuses the sender; there is no transaction.
     pub fn refuse(self, why: &Refusal, session: &mut ServerSession, out: &mut SendBuf) {
-        session.refused(Asked::Sender, why, out);
+        session.refused_now(why, out);
     }
 }
 
@@ -175,7 +188,7 @@ impl<'b> Recipient<'b> {
 
     /// Refuses this recipient; the transaction goes on.
     pub fn refuse(self, why: &Refusal, session: &mut ServerSession, out: &mut SendBuf) {
-        session.refused(Asked::Recipient, why, out);
+        session.refused_now(why, out);
     }
 }
 
@@ -183,12 +196,18 @@ impl<'b> Recipient<'b> {
 #[derive(Debug)]
 pub struct Begin {
     pub(super) limit: u64,
+    pub(super) binary: bool,
 }
 
 impl Begin {
     /// It will not be larger than this, in octets.
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Whether BODY=BINARYMIME lifts the rule for line endings.
+    pub fn is_binary(&self) -> bool {
+        self.binary
     }
 
     /// A spool is open.
@@ -198,7 +217,7 @@ impl Begin {
 
     /// It cannot be taken now.
     pub fn refuse(self, why: &Refusal, session: &mut ServerSession, out: &mut SendBuf) {
-        session.refused(Asked::Begin, why, out);
+        session.refused_now(why, out);
     }
 }
 
@@ -206,12 +225,18 @@ impl Begin {
 #[derive(Debug)]
 pub struct Finish {
     pub(super) octets: u64,
+    pub(super) recipients: usize,
 }
 
 impl Finish {
     /// Octets handed out as chunks.
     pub fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// Recipients accepted for it, at least one.
+    pub fn recipients(&self) -> usize {
+        self.recipients
     }
 
     /// `250 2.0.0`, for every recipient. Call only after storage committed. `id` is shown to the client.
@@ -223,6 +248,12 @@ impl Finish {
     pub fn refuse(self, why: &Refusal, session: &mut ServerSession, out: &mut SendBuf) {
         session.finished(Err(why), out);
     }
+
+    /// LMTP (RFC 2033 §4.2): one verdict for each accepted recipient, in order; one that is missing is a
+    /// temporary failure. SMTP has one reply only: the first success, else the first refusal.
+    pub fn each(self, verdicts: &[Result<&str, Refusal>], session: &mut ServerSession, out: &mut SendBuf) {
+        session.finished_by_recipient(verdicts, out);
+    }
 }
 
 /// The client may begin its handshake once the 220 is flushed.
@@ -233,5 +264,10 @@ impl UpgradeTls {
     /// TLS stands. `channel_binding`: whether it gives bindings for SCRAM-SHA-256-PLUS.
     pub fn done(self, channel_binding: bool, session: &mut ServerSession, now: Instant) {
         session.secured(channel_binding, now);
+    }
+
+    /// The handshake failed: nothing more can be said on this connection.
+    pub fn failed(self, session: &mut ServerSession) {
+        session.end(CloseReason::TlsFailed);
     }
 }
