@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_resolver::Resolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
@@ -42,18 +41,18 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(25);
 const EDNS_PAYLOAD: u16 = 1232;
 
 /// The resolver. One for the process.
-pub struct Dns {
-    resolver: Resolver<Provider>,
+pub struct Resolver {
+    inner: hickory_resolver::Resolver<Provider>,
     limit: Duration,
 }
 
-impl Dns {
+impl Resolver {
     /// Asks DNS_RESOLVERS, or the system's name servers when there are none.
-    pub fn open(dns: &config::Dns) -> Result<Dns, String> {
-        Dns::with_timeouts(dns, QUERY_TIMEOUT, LOOKUP_TIMEOUT)
+    pub fn open(dns: &config::Dns) -> Result<Resolver, String> {
+        Resolver::with_timeouts(dns, QUERY_TIMEOUT, LOOKUP_TIMEOUT)
     }
 
-    fn with_timeouts(dns: &config::Dns, query: Duration, limit: Duration) -> Result<Dns, String> {
+    fn with_timeouts(dns: &config::Dns, query: Duration, limit: Duration) -> Result<Resolver, String> {
         let config = if dns.resolvers.is_empty() {
             let (system, _) = hickory_resolver::system_conf::read_system_conf()
                 .map_err(|e| format!("the system names no DNS servers ({e}): set DNS_RESOLVERS"))?;
@@ -77,8 +76,9 @@ impl Dns {
         options.use_hosts_file = ResolveHosts::Never;
         options.case_randomization = true;
         options.edns_payload_len = EDNS_PAYLOAD;
-        let resolver = Resolver::builder_with_config(config, Provider).with_options(options).build();
-        Ok(Dns { resolver: resolver.map_err(|e| e.to_string())?, limit })
+        let resolver =
+            hickory_resolver::Resolver::builder_with_config(config, Provider).with_options(options).build();
+        Ok(Resolver { inner: resolver.map_err(|e| e.to_string())?, limit })
     }
 
     /// The MX records of a domain (an A-label).
@@ -152,7 +152,7 @@ impl Dns {
         let mut name = Name::from_ascii(name).map_err(|_| Missing::Failed(DnsFailure::ServFail))?;
         // A name with its final dot is asked for as it is: no search list.
         name.set_fqdn(true);
-        let lookup = async { self.resolver.lookup(name, kind).await.map_err(|e| why(&e)) };
+        let lookup = async { self.inner.lookup(name, kind).await.map_err(|e| why(&e)) };
         future::or(lookup, async {
             Timer::after(self.limit).await;
             Err(Missing::Failed(DnsFailure::Timeout))

@@ -87,7 +87,7 @@ fn mx(preference: u16, exchange: &str) -> Mx {
 #[test]
 fn mail_exchangers_as_records_none_or_no_domain() {
     let (config, asked) = name_server();
-    let dns = Dns::open(&config).unwrap();
+    let dns = Resolver::open(&config).unwrap();
     let mut expected = vec![mx(20, "mx2.good.test."), mx(10, "mx1.good.test.")];
     let MxAnswer::Records(mut found) = block_on(dns.lookup_mx("good.test")) else { panic!("records") };
     found.sort_by_key(|m| m.preference);
@@ -107,7 +107,7 @@ fn mail_exchangers_as_records_none_or_no_domain() {
 #[test]
 fn addresses_and_names() {
     let (config, _) = name_server();
-    let dns = Dns::open(&config).unwrap();
+    let dns = Resolver::open(&config).unwrap();
     let one = |text: &str| AddressAnswer::Addresses(vec![text.parse().unwrap()]);
     assert_eq!(block_on(dns.lookup_ip("mx1.good.test")), one("192.0.2.1"));
     assert_eq!(block_on(dns.lookup_ip("half.test")), one("192.0.2.2"));
@@ -123,6 +123,7 @@ fn addresses_and_names() {
 #[test]
 fn a_silent_name_server_is_a_time_out() {
     let (config, _) = name_server();
-    let dns = Dns::with_timeouts(&config, Duration::from_millis(20), Duration::from_millis(200)).unwrap();
+    let dns =
+        Resolver::with_timeouts(&config, Duration::from_millis(20), Duration::from_millis(200)).unwrap();
     assert_eq!(block_on(dns.lookup_mx("silent.test")), MxAnswer::Failed(DnsFailure::Timeout));
 }

@@ -12,8 +12,9 @@ use futures_lite::future;
 
 use super::bind::{Listener, ListenerSocket};
 use super::limits::Limits;
-use super::shutdown::Shutdown;
+use super::shutdown::Sessions;
 use super::{Incoming, Service, Socket};
+use crate::app::Peer;
 use crate::metrics::METRICS;
 use crate::task;
 
@@ -28,7 +29,7 @@ pub type Refusals = fn(Service) -> &'static [u8];
 pub async fn accept_all<F, S>(
     listeners: Vec<Listener>,
     limits: Arc<Limits>,
-    shutdown: Shutdown,
+    sessions: Sessions,
     refusals: Refusals,
     serve: F,
 ) where
@@ -38,10 +39,10 @@ pub async fn accept_all<F, S>(
     let loops: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let (limits, shutdown, serve) = (limits.clone(), shutdown.clone(), serve.clone());
+            let (limits, sessions, serve) = (limits.clone(), sessions.clone(), serve.clone());
             task::spawn(async move {
-                let stop = shutdown.stopping();
-                future::or(accept(&listener, &limits, &shutdown, refusals, serve), stop).await;
+                let stop = sessions.stop().wait();
+                future::or(accept(&listener, &limits, &sessions, refusals, serve), stop).await;
             })
         })
         .collect();
@@ -53,7 +54,7 @@ pub async fn accept_all<F, S>(
 async fn accept<F, S>(
     listener: &Listener,
     limits: &Arc<Limits>,
-    shutdown: &Shutdown,
+    sessions: &Sessions,
     refusals: Refusals,
     serve: F,
 ) where
@@ -71,30 +72,29 @@ async fn accept<F, S>(
                 continue;
             }
         };
-        let Some(slot) = limits.take(peer.ip()) else {
+        let Some(slot) = limits.take(peer.ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))) else {
             METRICS.connections_refused.add(service.name());
             refuse(socket, refusals(service));
             continue;
         };
         METRICS.connections.add(service.name());
-        let session = shutdown.session();
+        let session = sessions.begin();
         task::spawn(serve(Incoming { service, socket, peer, local, slot, session })).detach();
     }
 }
 
-async fn accept_one(listener: &Listener) -> io::Result<(Socket, SocketAddr, SocketAddr)> {
+async fn accept_one(listener: &Listener) -> io::Result<(Socket, Peer, Option<SocketAddr>)> {
     match &listener.socket {
         ListenerSocket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
             stream.get_ref().set_nodelay(true)?;
             let local = stream.get_ref().local_addr()?;
             let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-            Ok((Socket::Tcp(stream), canonical(peer), canonical(local)))
+            Ok((Socket::Tcp(stream), Peer::Ip(canonical(peer)), Some(canonical(local))))
         }
         ListenerSocket::Unix(socket, _) => {
             let (stream, _) = socket.accept().await?;
-            let nowhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
-            Ok((Socket::Unix(stream), nowhere, nowhere))
+            Ok((Socket::Unix(stream), Peer::Local, None))
         }
     }
 }

@@ -15,8 +15,9 @@ use async_io::Async;
 pub use accept::{Refusals, accept_all};
 pub use bind::{BindError, Listener, bind, raise_descriptor_limit};
 pub use limits::{Limits, Slot};
-pub use shutdown::{Session, Shutdown, Signal, Stopper, signals};
+pub use shutdown::{Session, Sessions, Signal, signals};
 
+use crate::app::Peer;
 use crate::tls::Alpn;
 
 /// What a port is for.
@@ -86,16 +87,15 @@ pub enum Socket {
 }
 
 /// A connection within the limits.
-#[derive(Debug)]
 pub struct Incoming {
     /// What it came to.
     pub service: Service,
     /// The socket.
     pub socket: Socket,
-    /// The other side; the unspecified IPv6 address for a Unix socket. An IPv4-mapped address is given as IPv4.
-    pub peer: SocketAddr,
-    /// Our side.
-    pub local: SocketAddr,
+    /// The other side.
+    pub peer: Peer,
+    /// Our side; none for a Unix socket.
+    pub local: Option<SocketAddr>,
     /// Its place among the connections not yet authenticated.
     pub slot: Slot,
     /// Counts it among the open sessions, and says when the process stops.

@@ -1,63 +1,50 @@
 //! Stopping: the word to stop, who still has to hear it out, and the signals that give it.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use async_signal::{Signal as Os, Signals};
 use event_listener::{Event, listener};
 use futures_lite::{StreamExt, future};
 
+use crate::app::Stop;
 use crate::metrics::METRICS;
 
-/// Gives the word to stop.
-#[derive(Debug)]
-pub struct Stopper {
-    sender: Sender<Infallible>,
-    shutdown: Shutdown,
-}
-
-/// Hears the word to stop; cloned into whatever must.
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    receiver: Receiver<Infallible>,
+/// The word to stop, and the sessions that have still to hear it out. Clones share both.
+#[derive(Clone, Default)]
+pub struct Sessions {
+    stop: Stop,
     open: Arc<Open>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
     sessions: AtomicUsize,
     ended: Event,
 }
 
-impl Stopper {
-    /// Nothing has stopped yet.
-    pub fn new() -> Stopper {
-        let (sender, receiver) = async_channel::bounded(1);
-        Stopper { sender, shutdown: Shutdown { receiver, open: Arc::default() } }
+impl Sessions {
+    /// None yet; they end when `stop` is set.
+    pub fn new(stop: Stop) -> Sessions {
+        Sessions { stop, open: Arc::default() }
     }
 
-    /// What the word is heard by.
-    pub fn shutdown(&self) -> Shutdown {
-        self.shutdown.clone()
-    }
-
-    /// Gives the word.
-    pub fn stop(&self) {
-        self.sender.close();
+    /// Counts a session until what is returned is dropped.
+    pub fn begin(&self) -> Session {
+        self.open.sessions.fetch_add(1, Ordering::SeqCst);
+        METRICS.sessions.fetch_add(1, Ordering::Relaxed);
+        Session { sessions: self.clone() }
     }
 
     /// Waits until every session has ended, at most for `limit`; how many have not.
     pub async fn drained(&self, limit: Duration) -> usize {
-        let open = &self.shutdown.open;
         let all_ended = async {
             loop {
-                listener!(open.ended => ended);
-                if open.sessions.load(Ordering::SeqCst) == 0 {
+                listener!(self.open.ended => ended);
+                if self.open.sessions.load(Ordering::SeqCst) == 0 {
                     return;
                 }
                 ended.await;
@@ -67,59 +54,36 @@ impl Stopper {
             Timer::after(limit).await;
         })
         .await;
-        open.sessions.load(Ordering::SeqCst)
-    }
-}
-
-impl Default for Stopper {
-    fn default() -> Self {
-        Stopper::new()
-    }
-}
-
-impl Shutdown {
-    /// Completes when the word is given.
-    pub async fn stopping(&self) {
-        // Nothing is ever sent: the only answer is that the channel was closed.
-        let _ = self.receiver.recv().await;
+        self.open.sessions.load(Ordering::SeqCst)
     }
 
-    /// Whether the word was given.
-    pub fn is_stopping(&self) -> bool {
-        self.receiver.is_closed()
-    }
-
-    /// Counts a session until what is returned is dropped.
-    pub fn session(&self) -> Session {
-        self.open.sessions.fetch_add(1, Ordering::SeqCst);
-        METRICS.sessions.fetch_add(1, Ordering::Relaxed);
-        Session { shutdown: self.clone() }
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
     }
 }
 
 /// An open session: the process waits for it (up to 30 s) before it ends.
-#[derive(Debug)]
 pub struct Session {
-    shutdown: Shutdown,
+    sessions: Sessions,
 }
 
 impl Session {
     /// Completes when the session should come to its end.
     pub async fn stopping(&self) {
-        self.shutdown.stopping().await;
+        self.sessions.stop.wait().await;
     }
 
     /// Whether it should.
     pub fn is_stopping(&self) -> bool {
-        self.shutdown.is_stopping()
+        self.sessions.stop.is_set()
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         METRICS.sessions.fetch_sub(1, Ordering::Relaxed);
-        if self.shutdown.open.sessions.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.shutdown.open.ended.notify(usize::MAX);
+        if self.sessions.open.sessions.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.sessions.open.ended.notify(usize::MAX);
         }
     }
 }

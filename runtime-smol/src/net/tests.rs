@@ -7,6 +7,7 @@ use async_io::Timer;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
 use super::*;
+use crate::app::Stop;
 use crate::config::{self, Config, Profile, Sources};
 use crate::task::{block_on, spawn};
 
@@ -61,9 +62,9 @@ fn connections_over_the_limit_are_told_so_and_the_rest_is_served_until_the_end()
     let port = free_port();
     let listeners = bind(&config(&[("SMTP_TRANSFER_PORT", &port.to_string())])).unwrap();
     assert_eq!(listeners[0].port(), Some(port));
-    let stopper = Stopper::new();
+    let stop = Stop::default();
+    let sessions = Sessions::new(stop.clone());
     let limits = Limits::new(16, 1);
-    let shutdown = stopper.shutdown();
     let serve = |mut incoming: Incoming| async move {
         assert_eq!(incoming.service, Service::Transfer);
         let Socket::Tcp(mut socket) = incoming.socket else { panic!("TCP") };
@@ -83,7 +84,7 @@ fn connections_over_the_limit_are_told_so_and_the_rest_is_served_until_the_end()
         incoming.session.stopping().await;
         socket.write_all(b"bye").await.unwrap();
     };
-    let accepting = spawn(accept_all(listeners, limits.clone(), shutdown, refusals, serve));
+    let accepting = spawn(accept_all(listeners, limits.clone(), sessions.clone(), refusals, serve));
     let dial = || {
         let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -107,34 +108,30 @@ fn connections_over_the_limit_are_told_so_and_the_rest_is_served_until_the_end()
     while limits.open() == 0 {
         std::thread::yield_now();
     }
-    assert!(!stopper.shutdown().is_stopping());
-    stopper.stop();
+    stop.set();
     block_on(accepting);
     assert_eq!(everything(&first), "bye");
     assert_eq!(everything(&second), "bye");
-    assert_eq!(block_on(stopper.drained(Duration::from_secs(10))), 0);
+    assert_eq!(block_on(sessions.drained(Duration::from_secs(10))), 0);
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err());
 }
 
 #[test]
 fn sessions_that_do_not_end_are_counted_and_left() {
-    let stopper = Stopper::new();
-    let session = stopper.shutdown().session();
-    stopper.stop();
+    let stop = Stop::default();
+    let sessions = Sessions::new(stop.clone());
+    let session = sessions.begin();
+    assert!(!session.is_stopping());
+    stop.set();
     assert!(session.is_stopping());
-    assert_eq!(block_on(stopper.drained(Duration::from_millis(1))), 1);
-    let waiting = spawn(async move {
-        let left = stopper.drained(Duration::from_secs(60)).await;
-        (left, stopper)
-    });
+    assert_eq!(block_on(sessions.drained(Duration::from_millis(1))), 1);
+    let waiting = spawn(async move { sessions.drained(Duration::from_secs(60)).await });
     drop(session);
-    assert_eq!(
-        block_on(future::or(async { waiting.await.0 }, async {
-            Timer::after(Duration::from_secs(10)).await;
-            9
-        })),
-        0
-    );
+    let too_long = async {
+        Timer::after(Duration::from_secs(10)).await;
+        9
+    };
+    assert_eq!(block_on(future::or(waiting, too_long)), 0);
 }
 
 #[test]
