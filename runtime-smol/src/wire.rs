@@ -196,6 +196,17 @@ impl Wire {
         }
     }
 
+    /// TLS version and cipher for trace fields and logs: `TLSv1.3 TLS13_AES_256_GCM_SHA384`.
+    pub fn tls_description(&self) -> Option<String> {
+        let tls = self.tls()?;
+        let version = match tls.protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            _ => "TLS",
+        };
+        Some(format!("{version} {:?}", tls.negotiated_cipher_suite()?.suite()))
+    }
+
     /// RFC 9266 `tls-exporter` channel binding, when there is TLS 1.3 (RFC 9266 §4.2 for 1.2 needs extended
     /// master secrets, which rustls always uses).
     pub fn tls_exporter(&self) -> Option<[u8; 32]> {

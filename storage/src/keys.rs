@@ -211,6 +211,15 @@ impl Keys {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&org);
     }
 
+    /// A keyed hash of `parts`, for marks that only this installation can make; `use_for` keeps uses apart.
+    pub fn tag(&self, use_for: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.names);
+        for part in [b"tag", use_for.as_bytes()].iter().chain(parts) {
+            hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// 64 octets that depend on the master key and `name` only: the salt and the verifier of an account that
     /// does not exist must be the same whenever they are asked for (RFC 5802 §9).
     pub fn stand_in(&self, name: &str) -> [u8; 64] {

@@ -452,7 +452,7 @@ pub struct NewJob {
     pub eight_bit: bool,
     /// BODY=BINARYMIME.
     pub binary: bool,
-    /// MAIL had SMTPUTF8.
+    /// MAIL had SMTPUTF8 and a header field holds non-ASCII octets: the header needs SMTPUTF8 on its way.
     pub smtputf8: bool,
     /// MAIL had REQUIRETLS.
     pub require_tls: bool,

@@ -1,0 +1,337 @@
+//! Mail out: carries out the effects of the queue machine. What to try, when, and what becomes of it is
+//! decided there; here are the claims, the connections and the writes.
+
+mod attempt;
+mod convert;
+mod notice;
+mod relay;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use futures_lite::future;
+use protocol_core::Timestamp;
+use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError};
+use storage::Job;
+
+use crate::app::App;
+use crate::metrics::METRICS;
+use crate::wire::wall_now;
+use crate::{config, logging, task};
+use attempt::{Attempted, Control, Tried};
+use convert::fence_of;
+
+/// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// The queue's variables as its machine takes them.
+pub fn policy(outbound: &config::Outbound) -> Policy {
+    Policy {
+        retry_base: outbound.retry.base_delay,
+        retry_max: outbound.retry.max_delay,
+        max_attempts: outbound.retry.max_attempts,
+        ttl: outbound.retry.ttl,
+        delay_warning: outbound.delay_warning.unwrap_or_default(),
+        poll_interval: outbound.queue.poll_interval,
+        batch: u16::try_from(outbound.queue.batch_size).unwrap_or(u16::MAX),
+        lease: outbound.queue.lease,
+        timeout: outbound.timeout,
+        ..Policy::default()
+    }
+}
+
+/// Wall-clock time that never runs backwards: anchored once, then counted by the monotonic clock.
+#[derive(Clone, Copy)]
+struct Anchor(Timestamp, Instant);
+
+impl Anchor {
+    fn now(self) -> Timestamp {
+        self.0 + self.1.elapsed()
+    }
+}
+
+/// A job that this node holds.
+#[derive(Clone)]
+struct Held {
+    job: Job,
+    control: Option<Sender<Control>>,
+    /// Where each recipient was tried, for its delivery record.
+    tried: HashMap<u16, Tried>,
+}
+
+/// The worker's shared state: effects run in tasks of their own.
+struct Worker {
+    app: Arc<App>,
+    owner: String,
+    anchor: Anchor,
+    events: Sender<Event>,
+    held: Mutex<HashMap<JobKey, Held>>,
+}
+
+/// Runs the queue until the server stops; every job it holds then is finished or given back.
+pub async fn run(app: Arc<App>) {
+    let mut seed = [0; 32];
+    if getrandom::fill(&mut seed).is_err() {
+        return tracing::error!("no randomness for the queue: nothing is delivered");
+    }
+    let node = u64::from_le_bytes(seed[..8].try_into().unwrap_or_default());
+    let anchor = Anchor(wall_now(), monotonic());
+    let (events, inbox) = async_channel::unbounded();
+    let owner = format!("{}-{node:016x}", app.config.server.hostname);
+    let mut queue = Queue::new(policy(&app.config.outbound), NodeId(node), seed);
+    let worker = Arc::new(Worker { app, owner, anchor, events, held: Mutex::default() });
+    let mut stopping = false;
+    loop {
+        while let Some(effect) = queue.poll(anchor.now()) {
+            worker.clone().carry_out(effect);
+        }
+        METRICS.queue_depth.store(queue.held() as i64, std::sync::atomic::Ordering::Relaxed);
+        if stopping && queue.is_idle() {
+            return;
+        }
+        match worker.wait(&inbox, queue.deadline(), stopping).await {
+            Happened::Event(event) => queue.handle(event, anchor.now()),
+            Happened::Queued => queue.handle(Event::Wake, anchor.now()),
+            Happened::Stop => {
+                stopping = true;
+                queue.handle(Event::Paused(true), anchor.now());
+                worker.stop_attempts();
+            }
+            Happened::Deadline => {}
+        }
+    }
+}
+
+/// Removes what is older than its retention, for ever.
+pub async fn clean(app: Arc<App>) {
+    loop {
+        Timer::after(app.config.outbound.queue.cleanup_interval).await;
+        let now = wall_now();
+        let dead = now - app.config.outbound.dead_job_retention;
+        let deliveries = now - app.config.outbound.delivery_retention;
+        match app.storage.clean_jobs(dead, deliveries).await {
+            Ok((0, 0)) => {}
+            Ok((dead, deliveries)) => tracing::info!(dead, deliveries, "removed what was past its retention"),
+            Err(error) => tracing::warn!(%error, "the queue could not be cleaned"),
+        }
+    }
+}
+
+enum Happened {
+    Event(Event),
+    Queued,
+    Stop,
+    Deadline,
+}
+
+fn monotonic() -> Instant {
+    #[allow(clippy::disallowed_methods)] // the one anchor of the queue's clock
+    Instant::now()
+}
+
+impl Worker {
+    async fn wait(&self, inbox: &Receiver<Event>, deadline: Option<Timestamp>, stopping: bool) -> Happened {
+        let event = async {
+            match inbox.recv().await {
+                Ok(event) => Happened::Event(event),
+                Err(_) => future::pending().await,
+            }
+        };
+        let queued = async {
+            self.app.queued.listen().await;
+            Happened::Queued
+        };
+        let stop = async {
+            if stopping {
+                return future::pending().await;
+            }
+            self.app.stop.wait().await;
+            Happened::Stop
+        };
+        let timer = async {
+            match deadline {
+                Some(at) => Timer::after(at.since(self.anchor.now())).await,
+                None => future::pending().await,
+            };
+            Happened::Deadline
+        };
+        future::or(event, future::or(stop, future::or(queued, timer))).await
+    }
+
+    fn carry_out(self: Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Proceed { fence } => self.tell(fence, Control::Proceed),
+            Effect::Withhold { fence } => self.tell(fence, Control::Withhold),
+            Effect::Abandon { fence } => self.tell(fence, Control::Abandon),
+            effect => task::spawn(async move { self.perform(effect).await }).detach(),
+        }
+    }
+
+    async fn perform(self: Arc<Self>, effect: Effect) {
+        let event = match effect {
+            Effect::Claim { limit, lease } => self.claim(usize::from(limit), lease).await,
+            Effect::Renew { fence, lease } => Event::Renewed { fence, result: self.renew(fence, lease).await },
+            Effect::RecordDot { fence, recipients, lease } => {
+                let result = self.record_dot(fence, &recipients, lease).await;
+                Event::DotRecorded { fence, result }
+            }
+            Effect::Deliver { fence, recipients, attempt, .. } => match self.begin_attempt(fence) {
+                Some((job, control)) => {
+                    let tried = attempt::run(&self.app, &job, &recipients, fence, control, &self.events).await;
+                    self.attempted(fence, attempt, tried)
+                }
+                None => return,
+            },
+            Effect::Save { fence, settlement } => {
+                Event::Saved { fence, result: self.save(fence, settlement).await }
+            }
+            Effect::Release { fence, due } => {
+                let result = self.app.storage.release_job(fence_of(fence), due).await;
+                Event::Released { fence, result: result.map_err(store_error) }
+            }
+            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
+        };
+        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
+            && *result != Err(StoreError::Unavailable)
+        {
+            self.forget(*fence);
+        }
+        let _ = self.events.send(event).await;
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, fence: Fence, control: Control) {
+        let sender = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).and_then(|h| h.control.clone());
+        if let Some(sender) = sender {
+            let _ = sender.try_send(control);
+        }
+    }
+
+    fn stop_attempts(&self) {
+        for control in self.table().values().filter_map(|h| h.control.as_ref()) {
+            let _ = control.try_send(Control::Stop);
+        }
+    }
+
+    fn forget(&self, fence: Fence) {
+        let mut table = self.table();
+        if table.get(&fence.job).is_some_and(|h| h.job.epoch == fence.epoch) {
+            table.remove(&fence.job);
+        }
+    }
+
+    async fn claim(&self, limit: usize, lease: Duration) -> Event {
+        let now = self.anchor.now();
+        match self.app.storage.claim_jobs(&self.owner, now, lease, CLOCK_SKEW, limit).await {
+            Ok(jobs) => {
+                let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
+                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), now + lease)).collect();
+                let mut table = self.table();
+                for job in jobs {
+                    let key = JobKey(job.spec.id.0.0);
+                    table.insert(key, Held { job, control: None, tried: HashMap::new() });
+                }
+                Event::Claimed(known)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no jobs could be claimed");
+                Event::ClaimFailed
+            }
+        }
+    }
+
+    async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
+        let now = self.anchor.now();
+        let renewed = self.app.storage.renew_job(fence_of(fence), now, lease).await;
+        renewed.map(|()| now + lease).map_err(store_error)
+    }
+
+    async fn record_dot(&self, fence: Fence, recipients: &[u16], lease: Duration) -> Result<Timestamp, StoreError> {
+        let until = self.renew(fence, lease).await?;
+        let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
+        let recorded = self.app.storage.dot_sent(fence_of(fence), &recipients, self.anchor.now()).await;
+        recorded.map(|()| until).map_err(store_error)
+    }
+
+    fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
+        let (sender, receiver) = async_channel::unbounded();
+        let mut table = self.table();
+        let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;
+        held.control = Some(sender);
+        held.tried.clear();
+        Some((held.job.clone(), receiver))
+    }
+
+    fn attempted(&self, fence: Fence, attempt: u32, outcome: Attempted) -> Event {
+        if let Some(held) = self.table().get_mut(&fence.job) {
+            held.control = None;
+            held.tried = outcome.tried;
+            log_attempt(&held.job, attempt, &outcome.verdicts, &held.tried, outcome.took);
+        }
+        Event::Attempted { fence, verdicts: outcome.verdicts, health: outcome.health }
+    }
+
+    async fn save(&self, fence: Fence, settlement: Settlement) -> Result<(), StoreError> {
+        let held = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
+        let Some(Held { job, tried, .. }) = held else { return Err(StoreError::Stale) };
+        let now = self.anchor.now();
+        let also = notice::build(&self.app, &job, &settlement, &tried, now).await?;
+        let has_jobs = also.as_ref().is_some_and(|(_, accept)| !accept.jobs.is_empty());
+        let update = convert::update(&job, &settlement, &tried, now);
+        match self.app.storage.save_job(&job, update, also, now).await {
+            Ok(_) => {
+                if has_jobs {
+                    self.app.queued.notify(usize::MAX);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(job = %job.spec.id, %error, "the result of an attempt could not be written");
+                Err(store_error(error))
+            }
+        }
+    }
+}
+
+/// What the queue may conclude. An unknown outcome ends the process (`Storage::fatal`).
+fn store_error(error: storage::Error) -> StoreError {
+    match error {
+        storage::Error::Refused(_) | storage::Error::NotFound => StoreError::Stale,
+        _ => StoreError::Unavailable,
+    }
+}
+
+fn log_attempt(
+    job: &Job,
+    attempt: u32,
+    verdicts: &[(u16, protocol_smtp::queue::Verdict)],
+    tried: &HashMap<u16, Tried>,
+    took: Duration,
+) {
+    for (index, verdict) in verdicts {
+        let (outcome, reply) = convert::outcome(verdict);
+        METRICS.deliveries.add(outcome);
+        let recipient = job.spec.recipients.get(usize::from(*index)).map_or("", |r| r.address.as_str());
+        let tried = tried.get(index);
+        tracing::info!(
+            id = %job.spec.message,
+            job = %job.spec.id,
+            from = %logging::address(&job.spec.sender),
+            to = %logging::address(recipient),
+            host = tried.map_or("", |t| t.host.as_str()),
+            tls = tried.map_or("", |t| t.tls.as_str()),
+            size = job.spec.size,
+            attempt,
+            outcome,
+            reply = %logging::peer(reply.as_bytes()),
+            duration_ms = took.as_millis() as u64,
+            "delivery attempt"
+        );
+    }
+}

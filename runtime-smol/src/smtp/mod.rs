@@ -1,0 +1,8 @@
+//! Mail in: transfer, submission and LMTP over the server machine, up to the durable 250.
+
+mod accept;
+mod session;
+mod transaction;
+
+pub use session::serve;
+pub(crate) use transaction::{canonical_text, domain_of};

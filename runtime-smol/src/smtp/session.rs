@@ -1,0 +1,347 @@
+//! One connection's answers to the server machine: who may log in, send and be reached, and where the octets go.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant as Clock;
+
+use protocol_core::address::Canonical;
+use protocol_core::{Instant, RecvBuf, SendBuf};
+use protocol_smtp::address::{Mailbox as Address, Path};
+use protocol_smtp::limits::RECV_BUF_MIN;
+use protocol_smtp::server::{
+    Authenticate, Begin, CloseReason, Finish, Recipient as AskRecipient, Refusal, Sender, ServerConfig, ServerSession,
+    Service, Step,
+};
+use storage::{Mailbox, OrgId, Resolution};
+
+use super::transaction::{Incoming, Recipient, Remote, Transaction, canonical};
+use crate::app::{App, Peer};
+use crate::auth::{Login, Outcome, channel_binding};
+use crate::driver::{Handler, Machine, Progress, drive};
+use crate::metrics::METRICS;
+use crate::tls::{Alpn, Identity};
+use crate::wire::{Wire, monotonic_now};
+use crate::logging;
+
+/// Octets received ahead of the machine: enough for large messages to move in large pieces.
+const RECEIVE_MAX: usize = 256 * 1024;
+
+impl Machine for ServerSession {
+    type Ask<'b> = Step<'b>;
+
+    fn poll<'b>(&mut self, now: Instant, input: &'b mut RecvBuf, out: &mut SendBuf) -> Progress<Step<'b>> {
+        match ServerSession::poll(self, now, input, out) {
+            Step::NeedInput => Progress::NeedInput,
+            Step::Flush => Progress::Flush,
+            Step::Closed(reason) => {
+                tracing::debug!(?reason, "SMTP session ended");
+                Progress::Closed
+            }
+            ask => Progress::Ask(ask),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        ServerSession::deadline(self).map(|(at, _)| at)
+    }
+}
+
+/// Serves one connection to its end. `refusal`: the connection is one too many, and is told so.
+pub async fn serve(app: Arc<App>, config: Arc<ServerConfig>, mut wire: Wire, peer: Peer, refusal: Option<Refusal>) {
+    let service = config.service;
+    let implicit = service == Service::Submissions;
+    let mut identity = None;
+    if implicit {
+        let presented = app.tls.identity();
+        let tls = presented.config(Alpn::Smtp);
+        identity = Some(presented);
+        if let Err(error) = wire.accept_tls(tls, config.handshake).await {
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+            METRICS.tls_failures.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+    }
+    let binding = implicit.then(|| wire.tls_exporter().is_some());
+    let mut session = ServerSession::new(config, binding, monotonic_now());
+    let mut handler = Connection {
+        app,
+        service,
+        peer,
+        refusal,
+        identity,
+        login: None,
+        account: None,
+        ptr: None,
+        transaction: None,
+        tls: wire.tls_description(),
+        told_to_stop: false,
+        began: Clock::now(),
+    };
+    if let Err(error) = drive(&mut session, &mut handler, &mut wire, RECEIVE_MAX.max(RECV_BUF_MIN)).await {
+        tracing::debug!(%peer, %error, "SMTP connection broke");
+    }
+}
+
+pub(super) struct Connection {
+    pub app: Arc<App>,
+    pub service: Service,
+    pub peer: Peer,
+    refusal: Option<Refusal>,
+    /// The certificate this connection was shown.
+    identity: Option<Arc<Identity>>,
+    login: Option<Login>,
+    /// Who logged in.
+    pub account: Option<Mailbox>,
+    /// The name of the peer's address, once it was asked for.
+    pub ptr: Option<Option<String>>,
+    pub transaction: Option<Transaction>,
+    /// TLS version and cipher.
+    pub tls: Option<String>,
+    told_to_stop: bool,
+    /// When the message began to come.
+    pub began: Clock,
+}
+
+impl Handler<ServerSession> for Connection {
+    async fn answer<'a>(
+        &'a mut self,
+        step: Step<'a>,
+        session: &'a mut ServerSession,
+        out: &'a mut SendBuf,
+        wire: &'a mut Wire,
+    ) -> io::Result<()> {
+        match step {
+            Step::Connect(connect) => match &self.refusal {
+                Some(why) => connect.refuse(why, session, out),
+                None => connect.accept(session, out),
+            },
+            Step::Authenticate(ask) => self.authenticate(ask, session, out, wire).await,
+            Step::Sender(ask) => self.sender(ask, session, out).await,
+            Step::Recipient(ask) => self.recipient(ask, session, out).await,
+            Step::Begin(begin) => self.begin(begin, session, out),
+            Step::Chunk(octets) => self.chunk(octets).await,
+            Step::Finish(finish) => self.finish(finish, session, out).await,
+            Step::Discard => self.drop_message(),
+            Step::UpgradeTls(upgrade) => {
+                wire.flush(out).await?;
+                let identity = self.app.tls.identity();
+                let tls = identity.config(Alpn::Smtp);
+                self.identity = Some(identity);
+                if let Err(error) = wire.accept_tls(tls, session.handshake_limit()).await {
+                    METRICS.tls_failures.fetch_add(1, Ordering::Relaxed);
+                    upgrade.failed(session);
+                    return Err(error);
+                }
+                self.tls = wire.tls_description();
+                (self.login, self.account, self.transaction) = (None, None, None);
+                upgrade.done(wire.tls_exporter().is_some(), session, wire.now());
+            }
+            Step::NeedInput | Step::Flush | Step::Closed(CloseReason::Quit | _) => {}
+        }
+        Ok(())
+    }
+
+    async fn wake(&mut self) {
+        if self.told_to_stop {
+            return std::future::pending().await;
+        }
+        self.app.stop.wait().await;
+    }
+
+    async fn woken<'a>(&'a mut self, session: &'a mut ServerSession, out: &'a mut SendBuf) -> io::Result<()> {
+        self.told_to_stop = true;
+        session.shut_down(out);
+        Ok(())
+    }
+}
+
+impl Connection {
+    async fn authenticate(&mut self, ask: Authenticate, session: &mut ServerSession, out: &mut SendBuf, wire: &Wire) {
+        if ask.is_first() {
+            let identity = self.identity.clone();
+            self.login = Login::new(ask.mechanism(), channel_binding(wire, identity.as_deref()));
+        }
+        let outcome = match &mut self.login {
+            Some(login) => login.turn(&self.app.storage, ask.response()).await,
+            None => Outcome::Failed,
+        };
+        match outcome {
+            Outcome::Challenge(text) => ask.challenge(&text, session, out),
+            Outcome::Success(mailbox) => {
+                self.login = None;
+                ask.succeed(&mailbox.address, session, out);
+                self.account = Some(*mailbox);
+            }
+            Outcome::Failed => {
+                self.login = None;
+                METRICS.login_failures.add("smtp");
+                tracing::info!(peer = %self.peer, "log-in failed");
+                ask.fail(&Refusal::AuthFailed, session, out);
+            }
+            Outcome::Unavailable => {
+                self.login = None;
+                ask.fail(&Refusal::AuthUnavailable, session, out);
+            }
+        }
+    }
+
+    async fn sender(&mut self, ask: Sender<'_>, session: &mut ServerSession, out: &mut SendBuf) {
+        let sender = match ask.path() {
+            Path::Mailbox(mailbox) => mailbox.as_str().to_owned(),
+            Path::Null | Path::Postmaster => String::new(),
+        };
+        if let Some(account) = self.account.clone().filter(|_| self.service.is_submission() && !sender.is_empty()) {
+            match self.may_send_as(&account, Canonical::parse(&sender).ok()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = Refusal::SenderNotAllowed("MAIL FROM");
+                    self.log_refusal(&sender, None, &why);
+                    return ask.refuse(&why, session, out);
+                }
+                Err(_) => return ask.refuse(&Refusal::StorageFailed, session, out),
+            }
+        }
+        self.transaction = Some(Transaction::new(sender, ask.params()));
+        ask.accept(session, out);
+    }
+
+    async fn recipient(&mut self, ask: AskRecipient<'_>, session: &mut ServerSession, out: &mut SendBuf) {
+        let given = match ask.path() {
+            Path::Mailbox(mailbox) => mailbox.as_str().to_owned(),
+            Path::Null | Path::Postmaster => format!("postmaster@{}", self.app.config.server.hostname),
+        };
+        let verdict = match self.resolve(&ask, &given).await {
+            Ok(resolution) => {
+                let elsewhere = match &resolution {
+                    Resolution::UnknownLocal | Resolution::NotLocal => self.bounce_target(&given).await,
+                    Resolution::Local { remote, .. } if !remote.is_empty() => self.forwarder(&given).await,
+                    _ => None,
+                };
+                self.admit(&given, ask.params(), resolution, elsewhere)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a recipient could not be looked up");
+                Err(Refusal::StorageFailed)
+            }
+        };
+        match verdict {
+            Ok(()) => ask.accept(session, out),
+            Err(why) => {
+                let sender = self.transaction.as_ref().map_or("", |t| &t.sender);
+                self.log_refusal(sender, Some(&given), &why);
+                ask.refuse(&why, session, out);
+            }
+        }
+    }
+
+    /// Looks a recipient up, and with it all that the client has sent behind it, in one query.
+    async fn resolve(&mut self, ask: &AskRecipient<'_>, given: &str) -> storage::Result<Resolution> {
+        let own_host = &self.app.config.server.hostname;
+        let Some(transaction) = &mut self.transaction else { return Ok(Resolution::NotLocal) };
+        let key = Address::parse(given).map_or_else(|_| given.to_owned(), canonical);
+        if let Some(known) = transaction.ahead.remove(&key) {
+            return Ok(known);
+        }
+        let mut keys = vec![key.clone()];
+        keys.extend(ask.upcoming().map(canonical));
+        keys.sort_unstable();
+        keys.dedup();
+        let found = storage::resolve(self.app.storage.store(), own_host, &keys).await?;
+        transaction.ahead = keys.into_iter().zip(found).collect();
+        Ok(transaction.ahead.remove(&key).unwrap_or(Resolution::NotLocal))
+    }
+
+    /// Takes a recipient into the transaction, or says why not.
+    fn admit(
+        &mut self,
+        given: &str,
+        params: protocol_smtp::params::RcptParams<'_>,
+        resolution: Resolution,
+        elsewhere: Option<(String, OrgId)>,
+    ) -> Result<(), Refusal> {
+        let Some(transaction) = &mut self.transaction else { return Err(Refusal::StorageFailed) };
+        let mut recipient = Recipient::new(given, params);
+        match (resolution, &self.account, elsewhere) {
+            (Resolution::Local { mailboxes, remote, role, .. }, _, forwarder) => {
+                recipient.mailboxes = mailboxes;
+                recipient.role = role;
+                match forwarder {
+                    Some((_, org)) => {
+                        let forward = |address| Remote { address, forwarded: true, org };
+                        recipient.remote = remote.into_iter().map(forward).collect();
+                    }
+                    None if remote.is_empty() => {}
+                    None => return Err(Refusal::StorageFailed),
+                }
+            }
+            (Resolution::Disabled, ..) => return Err(Refusal::Disabled),
+            (Resolution::OverQuota, ..) => return Err(Refusal::OverQuota),
+            (Resolution::AliasLoop, ..) => return Err(Refusal::Loop),
+            (Resolution::UnknownLocal | Resolution::NotLocal, _, Some((address, org))) => {
+                recipient.remote.push(Remote { address, forwarded: true, org });
+            }
+            (Resolution::UnknownLocal, ..) => return Err(Refusal::UnknownRecipient),
+            (Resolution::NotLocal, Some(account), None) => {
+                recipient.remote.push(Remote { address: given.to_owned(), forwarded: false, org: account.org });
+            }
+            (Resolution::NotLocal, None, None) => return Err(Refusal::RelayDenied),
+        }
+        // The queued body has one owner: another organisation's forwarding comes in a transaction of its own.
+        let mut orgs = transaction.recipients.iter().flat_map(|r| &r.remote).map(|r| r.org);
+        if let (Some(first), Some(new)) = (orgs.next(), recipient.remote.first())
+            && first != new.org
+        {
+            return Err(Refusal::SeparateTransaction);
+        }
+        transaction.recipients.push(recipient);
+        Ok(())
+    }
+
+    fn begin(&mut self, begin: Begin, session: &mut ServerSession, out: &mut SendBuf) {
+        let Some(transaction) = &mut self.transaction else {
+            return begin.refuse(&Refusal::StorageFailed, session, out);
+        };
+        self.began = Clock::now();
+        transaction.incoming = Some(Incoming::new(self.app.storage.spool(), &self.app.config.server.hostname));
+        begin.accept(session, out);
+    }
+
+    /// A spool that fails is remembered, and the message refused at its end: the client is still sending.
+    async fn chunk(&mut self, octets: &[u8]) {
+        let Some(incoming) = self.transaction.as_mut().and_then(|t| t.incoming.as_mut()) else { return };
+        incoming.scanner.feed(octets);
+        if incoming.failed.is_none() {
+            incoming.failed = incoming.spool.write(octets).await.err();
+        }
+    }
+
+    async fn finish(&mut self, finish: Finish, session: &mut ServerSession, out: &mut SendBuf) {
+        let Some(transaction) = self.transaction.take() else {
+            return finish.refuse(&Refusal::StorageFailed, session, out);
+        };
+        let octets = finish.octets();
+        self.look_up_peer().await;
+        match self.store(transaction, octets, session).await {
+            Ok(id) => finish.accept(&id, session, out),
+            Err(why) => finish.refuse(&why, session, out),
+        }
+    }
+
+    fn drop_message(&mut self) {
+        self.transaction = None;
+    }
+
+    pub(super) fn log_refusal(&self, sender: &str, recipient: Option<&str>, why: &Refusal) {
+        METRICS.messages_refused.add(&why.code().to_string());
+        tracing::info!(
+            peer = %self.peer,
+            from = %logging::address(sender),
+            to = %recipient.map(logging::address).unwrap_or_default(),
+            tls = self.tls.as_deref().unwrap_or("none"),
+            code = why.code(),
+            status = %why.status(),
+            "refused"
+        );
+    }
+}

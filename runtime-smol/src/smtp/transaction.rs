@@ -1,0 +1,144 @@
+//! One mail transaction as it grows: the sender, what each recipient resolved to, and the message's octets.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use protocol_core::address::Canonical;
+use protocol_core::message::Scanner;
+use protocol_smtp::address::Mailbox as Address;
+use protocol_smtp::params::{Body, MailParams, RcptParams, Ret};
+use storage::{Mailbox, MailboxId, OrgId, Resolution, Spool};
+
+/// What MAIL said.
+pub struct Transaction {
+    /// Reverse-path without brackets; empty is the null reverse-path.
+    pub sender: String,
+    /// BODY.
+    pub body: Body,
+    /// SMTPUTF8 was given.
+    pub smtputf8: bool,
+    /// REQUIRETLS was given.
+    pub require_tls: bool,
+    /// RET as it is stored.
+    pub ret: Option<&'static str>,
+    /// ENVID in xtext.
+    pub envid: Option<String>,
+    /// Accepted recipients, in order.
+    pub recipients: Vec<Recipient>,
+    /// Answers for recipients that were looked up ahead of their RCPT.
+    pub ahead: HashMap<String, Resolution>,
+    /// The message, once DATA or BDAT began.
+    pub incoming: Option<Incoming>,
+}
+
+/// A message as it arrives: kept in the spool, understood by the scanner.
+pub struct Incoming {
+    pub spool: Spool,
+    pub scanner: Scanner,
+    /// Why the spool takes no more; the message is refused at its end.
+    pub failed: Option<storage::Error>,
+}
+
+/// An accepted recipient.
+pub struct Recipient {
+    /// As given in RCPT, without brackets.
+    pub given: String,
+    /// NOTIFY.
+    pub notify: Option<String>,
+    /// ORCPT in xtext.
+    pub orcpt: Option<String>,
+    /// Local mailboxes it reaches.
+    pub mailboxes: Vec<Mailbox>,
+    /// A role address: quotas do not apply.
+    pub role: bool,
+    /// Addresses elsewhere that it reaches.
+    pub remote: Vec<Remote>,
+}
+
+/// An address elsewhere.
+pub struct Remote {
+    /// Without brackets.
+    pub address: String,
+    /// Whether an alias (and not the sender) named it: its next hop sees a rewritten sender.
+    pub forwarded: bool,
+    /// Whose mail it is: the alias's organisation, or the sender's.
+    pub org: OrgId,
+}
+
+impl Transaction {
+    pub fn new(sender: String, params: &MailParams<'_>) -> Transaction {
+        Transaction {
+            sender,
+            body: params.body,
+            smtputf8: params.smtputf8,
+            require_tls: params.require_tls,
+            ret: params.ret.map(|r| match r {
+                Ret::Full => "FULL",
+                Ret::Headers => "HDRS",
+            }),
+            envid: params.envid.map(str::to_owned),
+            recipients: Vec::new(),
+            ahead: HashMap::new(),
+            incoming: None,
+        }
+    }
+
+    /// Each mailbox once, however many recipients lead to it, with the first recipient that did.
+    pub fn deliveries(&self) -> Vec<(&Mailbox, &Recipient)> {
+        let mut seen: BTreeSet<MailboxId> = BTreeSet::new();
+        let each = self.recipients.iter().flat_map(|r| r.mailboxes.iter().map(move |m| (m, r)));
+        each.filter(|(mailbox, _)| seen.insert(mailbox.id)).collect()
+    }
+
+    /// Remote recipients by organisation, destination domain and whether the sender is rewritten; each address
+    /// once: one job for each group.
+    pub fn remote_groups(&self) -> BTreeMap<(OrgId, String, bool), Vec<(&Recipient, &Remote)>> {
+        let mut groups: BTreeMap<_, Vec<(&Recipient, &Remote)>> = BTreeMap::new();
+        for recipient in &self.recipients {
+            for remote in &recipient.remote {
+                let key = (remote.org, domain_of(&remote.address), remote.forwarded);
+                let group = groups.entry(key).or_default();
+                if !group.iter().any(|(_, r)| r.address == remote.address) {
+                    group.push((recipient, remote));
+                }
+            }
+        }
+        groups
+    }
+}
+
+impl Recipient {
+    pub fn new(given: &str, params: RcptParams<'_>) -> Recipient {
+        Recipient {
+            given: given.to_owned(),
+            notify: params.notify.map(str::to_owned),
+            orcpt: params.orcpt.map(str::to_owned),
+            mailboxes: Vec::new(),
+            role: false,
+            remote: Vec::new(),
+        }
+    }
+}
+
+impl Incoming {
+    pub fn new(spool: Spool, own_host: &str) -> Incoming {
+        Incoming { spool, scanner: Scanner::new(own_host), failed: None }
+    }
+}
+
+/// The domain under which mail for an address is queued: its A-label, or the literal with its brackets.
+pub fn domain_of(address: &str) -> String {
+    match Canonical::parse(address) {
+        Ok(canonical) => canonical.domain().to_owned(),
+        Err(_) => address.rsplit_once('@').map_or_else(String::new, |(_, d)| d.to_ascii_lowercase()),
+    }
+}
+
+/// The canonical form of an address, or its plain text when it has none (it is then nobody's).
+pub fn canonical(address: Address<'_>) -> String {
+    canonical_text(address.as_str())
+}
+
+/// The same for an address as text.
+pub fn canonical_text(address: &str) -> String {
+    Canonical::parse(address).map_or_else(|_| address.to_owned(), |c| c.to_string())
+}
