@@ -1,0 +1,240 @@
+//! HTTP: hyper reads and writes it, tide routes it. Nothing else here knows either.
+//!
+//! HTTP/1.1 on HTTP_PORT; on HTTPS_PORT HTTP/2 too, as the client's protocol names say.
+
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Timer;
+use bytes::Bytes;
+use futures_lite::{AsyncRead, AsyncWrite, future};
+use futures_rustls::TlsAcceptor;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming as HyperBody};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+
+use crate::metrics::METRICS;
+use crate::net::{Incoming, Session, Socket};
+use crate::task;
+use crate::tls::{Alpn, ServerTls};
+
+pub use routes::{Health, Ping};
+
+/// Octets of a request's line and header, over HTTP/1.1 and (decoded) over HTTP/2: 431 beyond.
+const HEADER_MAX: usize = 8 * 1024;
+/// Octets of a request's body: 413 beyond.
+const BODY_MAX: usize = 1024 * 1024;
+/// How long a client may take for its handshake.
+const TLS_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client may take for a request's header, and a connection may be idle.
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
+/// How long a client may take for a request's body.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
+/// After this a connection is told to end, so that none is kept open for ever by a trickle.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(600);
+/// How long the end of a connection may take.
+const END_LIMIT: Duration = Duration::from_secs(20);
+/// HTTP/2 streams at once on one connection.
+const STREAMS_MAX: u32 = 64;
+
+/// What a connection over the limits is told (SPEC: 503).
+pub const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
+
+/// The routes and what they answer from.
+#[derive(Clone)]
+pub struct Http {
+    app: tide::Server<Arc<Health>>,
+    tls: Arc<ServerTls>,
+}
+
+impl Http {
+    /// With these certificates and this health.
+    pub fn new(tls: Arc<ServerTls>, health: Arc<Health>) -> Http {
+        Http { app: routes::routes(health), tls }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self, incoming: Incoming) {
+        let Incoming { service, socket, peer, slot, session, .. } = incoming;
+        let Socket::Tcp(stream) = socket else { return };
+        let served = if service.implicit_tls() {
+            let acceptor = TlsAcceptor::from(self.tls.identity().config(Alpn::Http));
+            let handshake = async { acceptor.accept(stream).await };
+            match within(TLS_LIMIT, handshake).await {
+                Ok(stream) => {
+                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    self.connection(stream, h2, &session).await
+                }
+                Err(e) => {
+                    METRICS.tls_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    Err(e.to_string())
+                }
+            }
+        } else {
+            self.connection(stream, false, &session).await
+        };
+        if let Err(error) = served {
+            tracing::debug!(listener = service.name(), %peer, error, "HTTP connection ended");
+        }
+        drop(slot);
+    }
+
+    async fn connection<S>(&self, stream: S, h2: bool, session: &Session) -> Result<(), String>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let http = self.clone();
+        let service = service_fn(move |request| {
+            let http = http.clone();
+            async move { Ok::<_, Infallible>(http.answer(request).await) }
+        });
+        let io = FuturesIo::new(stream);
+        if h2 {
+            let mut builder = hyper::server::conn::http2::Builder::new(Spawner);
+            builder
+                .timer(SmolTimer::new())
+                .max_header_list_size(HEADER_MAX as u32)
+                .max_concurrent_streams(STREAMS_MAX)
+                .keep_alive_interval(HEADER_LIMIT)
+                .keep_alive_timeout(END_LIMIT);
+            let connection = pin!(builder.serve_connection(io, service));
+            run(connection, session, |c| c.graceful_shutdown()).await
+        } else {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(SmolTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(HEADER_MAX);
+            let connection = pin!(builder.serve_connection(io, service));
+            run(connection, session, |c| c.graceful_shutdown()).await
+        }
+    }
+
+    async fn answer(&self, request: Request<HyperBody>) -> Response<Full<Bytes>> {
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(status) => {
+                let mut response = Response::new(Full::new(Bytes::new()));
+                *response.status_mut() = status;
+                response
+            }
+        }
+    }
+
+    async fn route(&self, request: Request<HyperBody>) -> Result<Response<Full<Bytes>>, StatusCode> {
+        check_host(&request)?;
+        let request = to_tide(request).await?;
+        let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+        let mut response: tide::http::Response = self.app.respond(request).await.map_err(failed)?;
+        let body = response.take_body().into_bytes().await.map_err(failed)?;
+        let mut out = Response::new(Full::new(Bytes::from(body)));
+        let status: u16 = response.status().into();
+        *out.status_mut() = StatusCode::from_u16(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        for (name, values) in response.iter() {
+            let Ok(name) = hyper::header::HeaderName::try_from(name.as_str()) else { continue };
+            // hyper counts the octets of the body itself.
+            if name == CONTENT_LENGTH {
+                continue;
+            }
+            for value in values.iter().filter_map(|v| HeaderValue::from_str(v.as_str()).ok()) {
+                out.headers_mut().append(name.clone(), value);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Drives a connection: at the word to stop, and after its longest time, it is told to end.
+async fn run<C>(mut connection: Pin<&mut C>, session: &Session, end: fn(Pin<&mut C>)) -> Result<(), String>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let until = async {
+        let longest = async {
+            Timer::after(CONNECTION_LIMIT).await;
+        };
+        future::or(session.stopping(), longest).await;
+        None
+    };
+    let first = future::or(async { Some(connection.as_mut().await) }, until).await;
+    let result = match first {
+        Some(result) => result,
+        None => {
+            end(connection.as_mut());
+            let late = async {
+                Timer::after(END_LIMIT).await;
+                Ok(())
+            };
+            future::or(connection, late).await
+        }
+    };
+    result.map_err(|e| e.to_string())
+}
+
+/// RFC 9112 §3.2: an HTTP/1.1 request has exactly one Host field.
+fn check_host(request: &Request<HyperBody>) -> Result<(), StatusCode> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let wrong = hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11);
+    if wrong { Err(StatusCode::BAD_REQUEST) } else { Ok(()) }
+}
+
+async fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCode> {
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let method = head.method.as_str().parse().map_err(|_| StatusCode::NOT_IMPLEMENTED)?;
+    let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let url = tide::http::Url::parse("http://localhost").and_then(|base| base.join(path));
+    // A path that begins with two slashes would otherwise name a host.
+    let url = url.ok().filter(|u| u.host_str() == Some("localhost")).ok_or(StatusCode::BAD_REQUEST)?;
+    let mut out = tide::http::Request::new(method, url);
+    for (name, value) in &head.headers {
+        let value = value.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
+        out.append_header(name.as_str(), value);
+    }
+    let collect =
+        async { Limited::new(body, BODY_MAX).collect().await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE) };
+    let late = async {
+        Timer::after(BODY_LIMIT).await;
+        Err(StatusCode::REQUEST_TIMEOUT)
+    };
+    let octets = future::or(collect, late).await?.to_bytes();
+    if !octets.is_empty() {
+        let mime = out.header("content-type").map(|v| v.last().as_str().to_owned());
+        out.set_body(octets.to_vec());
+        if let Some(mime) = mime {
+            out.insert_header("content-type", mime);
+        }
+    }
+    Ok(out)
+}
+
+/// Puts hyper's HTTP/2 streams on our executor.
+#[derive(Clone, Copy)]
+struct Spawner;
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        task::spawn(work).detach();
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    future::or(work, async {
+        Timer::after(limit).await;
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))
+    })
+    .await
+}
