@@ -76,14 +76,20 @@ impl<'b, T: Element<'b>> List<'b, T> {
     /// `"(" [element *(SP element)] ")"`, at most `max` elements.
     pub(super) fn read(c: &mut Cursor<'b>, max: usize) -> Result<Self, Fault> {
         c.expect(b'(', "a list in parentheses")?;
+        if c.eat(b')') {
+            return Ok(List::empty());
+        }
         let start = *c;
-        if !c.eat(b')') {
-            Self::read_elements(c, max)?;
-            let end = *c;
-            c.expect(b')', "a space or the end of a list")?;
+        let count = Self::read_elements(c, max)?;
+        let end = *c;
+        if c.eat(b')') {
             return Ok(List(Repr::Wire(end.since(start))));
         }
-        Ok(List::empty())
+        Err(if count == max {
+            Fault::Limit("elements of a list")
+        } else {
+            Fault::Expected("the end of a list")
+        })
     }
 
     /// Like [`List::read`], and the list has at least one element.
@@ -104,15 +110,15 @@ impl<'b, T: Element<'b>> List<'b, T> {
         List(Repr::Wire(wire))
     }
 
-    fn read_elements(c: &mut Cursor<'b>, max: usize) -> Result<(), Fault> {
+    /// Reads one element or more, and no more than `max`; how many there were.
+    fn read_elements(c: &mut Cursor<'b>, max: usize) -> Result<usize, Fault> {
         T::read(c)?;
         let mut count = 1;
-        while c.peek() == Some(b' ') || T::ADJACENT && c.peek() == Some(b'(') {
+        while count < max {
             let before = *c;
             // Some servers put a space where the grammar has none.
-            c.eat(b' ');
-            if count == max {
-                return Err(Fault::Limit("elements of a list"));
+            if !c.eat(b' ') && !T::ADJACENT {
+                break;
             }
             // A space that no element follows belongs to whoever reads next.
             if c.peek().is_none_or(|b| b == b')') || T::ADJACENT && c.peek() != Some(b'(') {
@@ -122,7 +128,7 @@ impl<'b, T: Element<'b>> List<'b, T> {
             T::read(c)?;
             count += 1;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Writes the elements with spaces between them.

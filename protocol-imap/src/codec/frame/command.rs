@@ -341,32 +341,35 @@ impl Framer {
     fn poll_drain(&mut self, input: &mut RecvBuf) -> Frame {
         let State::Drain(mut drain) = self.state else { return Frame::NeedInput };
         loop {
-            if drain.done.saturating_add(drain.literal) > self.limits.drain {
-                let (tag, fault) = drain.bad.unwrap_or((None, FrameFault::CommandTooLong));
-                return self.fatal(fault, tag);
-            }
             let literal = usize::try_from(drain.literal).unwrap_or(usize::MAX).min(input.len());
             input.consume(literal);
             drain.literal -= literal as u64;
             drain.done += literal as u64;
             let bytes = input.bytes();
-            let found = if drain.literal > 0 { None } else { find_crlf(bytes, 0, 0) };
-            let Some(lf) = found else {
+            let lf = if drain.literal > 0 { None } else { find_crlf(bytes, 0, 0) };
+            let (ending, gone) = match lf {
+                Some(lf) => (line_end(bytes.get(..lf - 1).unwrap_or_default()), lf + 1),
                 // The end of what is here may be the beginning of an announcement, or half of a line end.
-                let gone = bytes.len().saturating_sub(ANNOUNCEMENT_MAX + 1);
-                input.consume(gone);
-                drain.done += gone as u64;
-                self.state = State::Drain(drain);
-                return Frame::NeedInput;
+                None => (LineEnd::Plain, bytes.len().saturating_sub(ANNOUNCEMENT_MAX + 1)),
             };
-            let ending = line_end(bytes.get(..lf - 1).unwrap_or_default());
-            input.consume(lf + 1);
-            drain.done += lf as u64 + 1;
+            input.consume(gone);
+            drain.done += gone as u64;
             match ending {
                 LineEnd::Literal(literal) if literal.non_sync => drain.literal = literal.octets,
                 LineEnd::Endless => drain.literal = u64::MAX,
-                // A client that waits for a continuation sends no more of this command.
-                LineEnd::Literal(_) | LineEnd::Plain => break,
+                LineEnd::Literal(_) | LineEnd::Plain => {}
+            }
+            if drain.done.saturating_add(drain.literal) > self.limits.drain {
+                let (tag, fault) = drain.bad.unwrap_or((None, FrameFault::CommandTooLong));
+                return self.fatal(fault, tag);
+            }
+            if lf.is_none() {
+                self.state = State::Drain(drain);
+                return Frame::NeedInput;
+            }
+            // A client that waits for a continuation sends no more of this command.
+            if !matches!(ending, LineEnd::Literal(literal) if literal.non_sync) {
+                break;
             }
         }
         self.restart();
