@@ -21,6 +21,7 @@ extern crate std;
 pub mod address;
 pub mod client;
 pub mod command;
+pub mod dsn;
 pub mod limits;
 pub mod params;
 pub mod queue;
