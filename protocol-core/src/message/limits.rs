@@ -29,4 +29,4 @@ pub const ENCODING_FIELDS_MAX: usize = 4;
 /// Octets of text kept for all parts and envelopes of one message together; beyond, text is left out.
 pub const TEXT_MAX: usize = 1024 * 1024;
 /// Octets of an encoded [`Structure`](super::Structure): every part at its largest, and the text.
-pub const ENCODED_MAX: usize = TEXT_MAX + PARTS_MAX * 512 + 64 * 1024;
+pub const ENCODED_MAX: usize = TEXT_MAX + PARTS_MAX * 1024 + 64 * 1024;

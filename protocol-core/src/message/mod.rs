@@ -9,18 +9,26 @@
 //! address ([`from`]), the file name ([`Part::file_name`]) and the parts are.
 
 pub mod address_list;
+pub mod binary;
+mod boundary;
 pub mod content;
 pub mod date;
 pub mod decode;
 pub mod encoded_word;
+mod entity;
 pub mod from;
 pub mod header;
 pub mod limits;
+pub mod scan;
+mod stored;
 pub mod structure;
+pub mod submission;
 
 pub use address_list::{AddressList, Entry, Mailbox};
 pub use content::{Disposition, Encoding, Param};
 pub use date::{Date, DateTime};
 pub use from::{FromFault, FromVerdict};
 pub use header::{Edit, Field, Fields};
+pub use scan::Scanner;
+pub use stored::Damaged;
 pub use structure::{Envelope, Flags, Kind, Part, Structure};
