@@ -17,5 +17,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+pub mod server;
 pub mod set;
 pub mod utf7;

@@ -1,0 +1,799 @@
+//! The machine. Its transitions are in [`state`](super::state); here is what goes in and out at each.
+
+mod dispatch;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use protocol_core::message::Structure;
+use protocol_core::sasl::{Mechanism, wire};
+use protocol_core::{Instant, RecvBuf, SendBuf};
+
+use super::append::{LineEnds, Piece};
+use super::capability::{self, Enabled, Situation};
+use super::fetch::{Fetching, Row};
+use super::limits::{BAD_COMMANDS_MAX, FAILED_LOGINS_MAX, IDLE_TIME, KEEP_ALIVE_TIME, LOGIN_TIME};
+use super::list::Style;
+use super::question::{Append, Authenticate, Connect, Running, Secret, UpgradeTls};
+use super::reason::{Bad, Bye, No};
+use super::request::Request;
+use super::state::{Event, Level, Phase, State};
+use super::targets::{Message, Targets};
+use super::view::{Change, Telling, View};
+use super::{CloseReason, RowData, ServerConfig, Timer, TlsInfo, Transport};
+use crate::codec::frame::{self, Frame, Framer};
+use crate::codec::{Name, Tag};
+
+/// What a session wants.
+#[derive(Debug)]
+#[must_use]
+pub enum Step<'b> {
+    /// Flush, then wait for octets, EOF, the deadline, or something to tell with
+    /// [`ServerSession::mailbox_changed`] or [`ServerSession::bye`].
+    NeedInput,
+    /// `out` is above its high-water mark: flush before polling again.
+    Flush,
+    /// Greet or refuse.
+    Connect(Connect),
+    /// LOGIN or a response of AUTHENTICATE.
+    Authenticate(Authenticate),
+    /// A whole command, legal in this state.
+    Command(Running, Request<'b>),
+    /// APPEND announced its message; not one octet of it was read.
+    Append(Append<'b>),
+    /// Octets of the accepted message, with CRLF line ends: store them, then poll.
+    Chunk(&'b [u8]),
+    /// The whole message came: commit it, then [`Running::appended`].
+    Appended(Running),
+    /// The accepted message will not complete: drop its spool. [`Step::Closed`] means the same.
+    Discard,
+    /// Like [`Step::NeedInput`], in IDLE: changes are told at once.
+    Idle,
+    /// Flush, shake hands.
+    UpgradeTls(UpgradeTls),
+    /// Flush and close.
+    Closed(CloseReason),
+}
+
+/// Why a command is refused without asking the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    No(No),
+    Bad(Bad),
+}
+
+impl From<No> for Refused {
+    fn from(why: No) -> Self {
+        Refused::No(why)
+    }
+}
+
+impl From<Bad> for Refused {
+    fn from(why: Bad) -> Self {
+        Refused::Bad(why)
+    }
+}
+
+/// What went wrong in the running command, to be told when it completes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    gone: bool,
+    unreadable: bool,
+    undecodable: bool,
+}
+
+/// One IMAP connection seen from the server.
+///
+/// It holds state and no buffers: the driver lends them to [`ServerSession::poll`]. One command runs at a
+/// time; what a client pipelines waits in the receive buffer.
+///
+/// # For the driver
+/// [`poll`](Self::poll), [`deadline`](Self::deadline), [`mailbox_changed`](Self::mailbox_changed),
+/// [`bye`](Self::bye).
+///
+/// # While a command runs
+/// [`targets`](Self::targets), [`row`](Self::row), [`stored_row`](Self::stored_row),
+/// [`message_gone`](Self::message_gone), [`learn_keywords`](Self::learn_keywords), [`view`](Self::view).
+pub struct ServerSession {
+    config: Arc<ServerConfig>,
+    tls: Option<TlsInfo>,
+    state: State,
+    pub(super) framer: Framer,
+    /// The command under way.
+    pub(super) tag: Option<Tag>,
+    name: Name,
+    pub(super) view: View,
+    /// Message numbers the command is about: rising, separate ranges.
+    target_ranges: Vec<(u32, u32)>,
+    /// UIDs that `$` stands for: rising, separate ranges.
+    pub(super) saved: Vec<(u32, u32)>,
+    /// The running SEARCH replaces `saved`.
+    saving: bool,
+    enabled: Enabled,
+    trouble: Trouble,
+    mechanism: Mechanism,
+    /// A message passes; so many of its octets at the front of the buffer are not judged yet.
+    line_ends: LineEnds,
+    chunk_left: usize,
+    /// The message was announced inside `UTF8 (...)`, and as literal8.
+    append_utf8: bool,
+    append_binary: bool,
+    /// What is answered when the octets in the way are gone, and whether any are.
+    drained: Option<Refused>,
+    draining: bool,
+    /// A question went out with the last step.
+    asked: bool,
+    now: Instant,
+    started: Instant,
+    active: Instant,
+    kept_alive: Instant,
+    bad_commands: u32,
+    strangers_commands: u32,
+    failed_logins: u32,
+    close: CloseReason,
+}
+
+/// What `poll` found, without a borrow of the buffer.
+enum Next {
+    Again,
+    NeedInput,
+    Connect,
+    Authenticate(Mechanism, bool, Option<Secret>),
+    /// A request of so many octets.
+    Command(usize),
+    /// The announcement of a message in so many octets.
+    Append(usize),
+    Chunk(usize),
+    /// A lone LF is replaced.
+    CrLf,
+    Appended,
+    Discard,
+    Upgrade,
+}
+
+impl ServerSession {
+    /// A connection that nobody has greeted.
+    pub fn new(config: Arc<ServerConfig>, transport: Transport, now: Instant) -> Self {
+        let tls = match transport {
+            Transport::Plain => None,
+            Transport::Tls(info) => Some(info),
+        };
+        ServerSession {
+            config,
+            tls,
+            state: State::START,
+            framer: Framer::new(frame::Limits::BEFORE_LOGIN),
+            tag: None,
+            name: Name::Noop,
+            view: View::default(),
+            target_ranges: Vec::new(),
+            saved: Vec::new(),
+            saving: false,
+            enabled: Enabled::default(),
+            trouble: Trouble::default(),
+            mechanism: Mechanism::Plain,
+            line_ends: LineEnds::default(),
+            chunk_left: 0,
+            append_utf8: false,
+            append_binary: false,
+            drained: None,
+            draining: false,
+            asked: false,
+            now,
+            started: now,
+            active: now,
+            kept_alive: now,
+            bad_commands: 0,
+            strangers_commands: 0,
+            failed_logins: 0,
+            close: CloseReason::Eof,
+        }
+    }
+
+    // ---- for the driver -------------------------------------------------------------------------------
+
+    /// Makes progress: consumes from `input`, appends to `out`, returns the next step.
+    pub fn poll<'b>(&mut self, now: Instant, input: &'b mut RecvBuf, out: &mut SendBuf) -> Step<'b> {
+        self.now = now;
+        if core::mem::take(&mut self.asked) {
+            // The driver's own time does not count as the client's.
+            self.active = now;
+            self.answer_unanswered(out);
+        }
+        self.expire(out);
+        let next = loop {
+            if self.state.phase() == Phase::Ended {
+                return Step::Closed(self.close);
+            }
+            if out.is_high() {
+                return Step::Flush;
+            }
+            match self.advance(input, out) {
+                Next::Again => {}
+                Next::NeedInput if input.is_eof() => self.end(CloseReason::Eof),
+                Next::NeedInput if self.state.phase() == Phase::Idle => return Step::Idle,
+                Next::NeedInput => return Step::NeedInput,
+                next => break next,
+            }
+        };
+        self.asked = !matches!(next, Next::Chunk(_) | Next::CrLf | Next::Discard);
+        match next {
+            Next::Connect => Step::Connect(Connect::new()),
+            Next::Authenticate(mechanism, begins, response) => {
+                Step::Authenticate(Authenticate::new(mechanism, begins, response))
+            }
+            Next::Command(len) => match self.request(input.take(len)) {
+                Ok(request) => Step::Command(Running::new(), request),
+                // It was read before, so this is not reached; the command fails as if it were unanswered.
+                Err(_) => Step::Flush,
+            },
+            Next::Append(len) => match self.append_request(input.take(len)) {
+                Ok((name, message)) => Step::Append(Append::new(name, message)),
+                Err(_) => Step::Flush,
+            },
+            Next::Chunk(len) => Step::Chunk(input.take(len)),
+            Next::CrLf => {
+                input.consume(1);
+                Step::Chunk(b"\r\n")
+            }
+            Next::Appended => Step::Appended(Running::new()),
+            Next::Discard => Step::Discard,
+            Next::Upgrade => Step::UpgradeTls(UpgradeTls::new()),
+            Next::Again | Next::NeedInput => Step::NeedInput,
+        }
+    }
+
+    /// Call `poll` no later than this even if nothing arrives; and why.
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        match (self.state.phase(), self.state.level()) {
+            (Phase::Ended, _) => None,
+            (_, Level::Stranger) => Some((self.started + LOGIN_TIME, Timer::Login)),
+            (Phase::Idle, _) => {
+                let keep_alive = (self.kept_alive + KEEP_ALIVE_TIME, Timer::KeepAlive);
+                let idle = (self.active + IDLE_TIME, Timer::Idle);
+                Some(if keep_alive.0 < idle.0 { keep_alive } else { idle })
+            }
+            _ => Some((self.active + IDLE_TIME, Timer::Idle)),
+        }
+    }
+
+    /// Something changed in the selected folder. Told at once in IDLE; otherwise with the next completion
+    /// that may tell it (RFC 9051 §7.5.1). Changes come in the order of their modification sequences.
+    pub fn mailbox_changed(&mut self, change: Change, out: &mut SendBuf) {
+        self.mailbox_changes(core::iter::once(change), out);
+    }
+
+    /// Many changes at once: in IDLE, one EXISTS for all messages that came.
+    pub fn mailbox_changes(&mut self, changes: impl IntoIterator<Item = Change>, out: &mut SendBuf) {
+        if self.state.level() != Level::Selected {
+            return;
+        }
+        changes.into_iter().for_each(|change| self.view.note(change));
+        self.tell_if_idle(out);
+    }
+
+    /// The selected folder's keywords, all of them, in the order of their bits. Tell before rows or changes
+    /// that carry new ones.
+    pub fn learn_keywords<'k>(&mut self, names: impl Iterator<Item = &'k str>, out: &mut SendBuf) {
+        if self.state.level() == Level::Selected {
+            self.view.learn_keywords(names);
+            self.tell_if_idle(out);
+        }
+    }
+
+    /// Every change of the selected folder up to `modseq` was passed in. Optional: it lets the session forget
+    /// what it keeps to recognise changes that come twice.
+    pub fn synced(&mut self, modseq: u64) {
+        self.view.synced(modseq);
+    }
+
+    /// Ends the session with `* BYE`, whatever is under way.
+    pub fn bye(&mut self, why: Bye, out: &mut SendBuf) {
+        if self.state.phase() != Phase::Ended {
+            self.end_with(why, CloseReason::Bye, out);
+        }
+    }
+
+    // ---- while a command runs -------------------------------------------------------------------------
+
+    /// The messages that the running command is about.
+    pub fn targets(&self) -> Targets {
+        Targets::default()
+    }
+
+    /// How many they are.
+    pub fn target_count(&self) -> u32 {
+        super::targets::count(&self.target_ranges)
+    }
+
+    pub(super) fn target_ranges(&self) -> &[(u32, u32)] {
+        &self.target_ranges
+    }
+
+    /// The selected folder as the client knows it; empty when none is selected.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Begins the FETCH response for a target. `seen_now`: this FETCH has just set `\Seen`, and `data` is as
+    /// it is after that.
+    pub fn row<'r>(
+        &self,
+        fetching: &Fetching<'r>,
+        message: Message,
+        data: RowData,
+        seen_now: bool,
+        structure: Option<&'r Structure>,
+    ) -> Row<'r> {
+        Row::new(fetching, message, data, seen_now, self.enabled.condstore, structure)
+    }
+
+    /// A target is no longer in the store. A command that named it by its number will complete with
+    /// `NO [EXPUNGEISSUED]`; one that named it by its UID passes over it (RFC 9051 §6.4.9).
+    pub fn message_gone(&mut self) {
+        self.trouble.gone = true;
+    }
+
+    pub(super) fn note_unreadable(&mut self) {
+        self.trouble.unreadable = true;
+    }
+
+    pub(super) fn note_undecodable(&mut self) {
+        self.trouble.undecodable = true;
+    }
+
+    /// Where the session stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What ENABLE has turned on.
+    pub fn enabled(&self) -> Enabled {
+        self.enabled
+    }
+
+    /// What TLS offers; `None` without TLS.
+    pub fn tls(&self) -> Option<TlsInfo> {
+        self.tls
+    }
+
+    pub(super) fn saved(&self) -> &[(u32, u32)] {
+        &self.saved
+    }
+
+    pub(super) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
+    pub(super) fn style(&self) -> Style {
+        Style { utf8: self.enabled.utf8(), append_max: self.config.append_max }
+    }
+
+    // ---- going on -------------------------------------------------------------------------------------
+
+    pub(super) fn apply(&mut self, event: Event) -> bool {
+        self.state.apply(event)
+    }
+
+    fn advance(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        match self.state.phase() {
+            Phase::Connect => Next::Connect,
+            Phase::Line => self.next_command(input, out),
+            Phase::SaslLine => self.next_sasl_line(input, out),
+            Phase::Message | Phase::MessageEnd => self.next_piece(input, out),
+            Phase::Drain => self.next_drained(input, out),
+            Phase::Idle => self.next_done(input, out),
+            // An answer is awaited; `poll` has answered what nobody did.
+            Phase::Running | Phase::Sasl | Phase::AppendAsked | Phase::Upgrade | Phase::Ended => {
+                Next::NeedInput
+            }
+        }
+    }
+
+    fn next_command(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        match self.framer.poll(input) {
+            Frame::NeedInput => Next::NeedInput,
+            Frame::Continue(_) => {
+                self.active = self.now;
+                out.push(b"+ Ready\r\n");
+                Next::Again
+            }
+            Frame::Whole { len } => {
+                self.active = self.now;
+                self.command(len, input, out)
+            }
+            Frame::Message { len, .. } => {
+                self.active = self.now;
+                self.message_announced(len, input, out)
+            }
+            Frame::Bad(bad) => {
+                self.active = self.now;
+                self.tag = bad.tag;
+                self.bad_frame(&bad, out);
+                Next::Again
+            }
+            Frame::Chunk { len } => {
+                input.consume(len);
+                Next::Again
+            }
+            Frame::Drained => Next::Again,
+        }
+    }
+
+    fn bad_frame(&mut self, bad: &frame::BadFrame, out: &mut SendBuf) {
+        self.write_tag(out);
+        out.push(b"BAD ");
+        out.push(bad.fault.as_str().as_bytes());
+        out.push(b"\r\n");
+        if bad.fatal {
+            self.end_with(Bye::TooLong, CloseReason::Abuse, out);
+        } else {
+            self.count_bad(out);
+        }
+    }
+
+    fn next_sasl_line(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        let len = match self.framer.poll_line(input) {
+            Frame::Whole { len } => len,
+            Frame::Bad(bad) => {
+                self.apply(Event::RefuseLogIn);
+                self.bad_frame(&bad, out);
+                return Next::Again;
+            }
+            _ => return Next::NeedInput,
+        };
+        let line = input.take_secret(len);
+        match wire::decode(line.strip_suffix(b"\r\n").unwrap_or(line)) {
+            Ok(response) => {
+                self.apply(Event::AskSasl);
+                Next::Authenticate(self.mechanism, false, Some(response))
+            }
+            Err(fault) => {
+                self.apply(Event::RefuseLogIn);
+                let why = match fault {
+                    wire::WireFault::Cancelled => Bad::Cancelled,
+                    wire::WireFault::Base64 => Bad::Base64,
+                    wire::WireFault::TooLong => Bad::TooLong,
+                };
+                self.write_bad(why, out);
+                Next::Again
+            }
+        }
+    }
+
+    fn next_done(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        let len = match self.framer.poll_line(input) {
+            Frame::Whole { len } => len,
+            Frame::Bad(bad) => {
+                self.apply(Event::EndIdle);
+                self.bad_frame(&bad, out);
+                return Next::Again;
+            }
+            _ => return Next::NeedInput,
+        };
+        self.active = self.now;
+        let done = input.take(len).eq_ignore_ascii_case(b"DONE\r\n");
+        self.apply(Event::EndIdle);
+        if done {
+            self.write_ok(|_, _| {}, out);
+        } else {
+            self.write_bad(Bad::Done, out);
+        }
+        Next::Again
+    }
+
+    /// Octets of an accepted message, and what stands behind it.
+    fn next_piece(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        if self.chunk_left == 0 {
+            match self.framer.poll(input) {
+                Frame::Chunk { len } => self.chunk_left = len,
+                Frame::NeedInput => return Next::NeedInput,
+                Frame::Whole { len } => return self.message_ended(len, input),
+                Frame::Message { len, .. } => {
+                    // A second message (RFC 3502) is not offered.
+                    input.consume(len);
+                    return match self.framer.refuse() {
+                        frame::Refused::Answer => self.drop_message(Bad::Append.into(), false),
+                        frame::Refused::Drain => self.drop_message(Bad::Append.into(), true),
+                        frame::Refused::Close => {
+                            self.end_with(Bye::TooLong, CloseReason::Abuse, out);
+                            Next::Again
+                        }
+                    };
+                }
+                Frame::Bad(bad) => {
+                    self.apply(Event::Drop);
+                    self.apply(Event::EndDrop);
+                    self.bad_frame(&bad, out);
+                    return Next::Discard;
+                }
+                Frame::Continue(_) => {
+                    out.push(b"+ Ready\r\n");
+                    return Next::Again;
+                }
+                Frame::Drained => return Next::Again,
+            }
+        }
+        self.active = self.now;
+        let octets = input.bytes();
+        match self.line_ends.next(octets.get(..self.chunk_left).unwrap_or(octets)) {
+            Piece::Good(n) => {
+                self.chunk_left -= n;
+                Next::Chunk(n)
+            }
+            Piece::LoneLf => {
+                self.chunk_left -= 1;
+                Next::CrLf
+            }
+            Piece::Bad => {
+                input.consume(self.chunk_left);
+                self.chunk_left = 0;
+                self.framer.abandon();
+                self.drop_message(self.bad_octet(), true)
+            }
+        }
+    }
+
+    /// The rest of the command's line came: nothing, or the parenthesis of `UTF8 (...)`.
+    fn message_ended(&mut self, len: usize, input: &mut RecvBuf) -> Next {
+        let tail = input.take(len);
+        let expected: &[u8] = if self.append_utf8 { b")\r\n" } else { b"\r\n" };
+        let good = tail == expected;
+        self.active = self.now;
+        if good && self.line_ends.is_whole() {
+            self.apply(Event::EndMessage);
+            self.apply(Event::AskCommit);
+            return Next::Appended;
+        }
+        let why = if good { self.bad_octet() } else { Bad::Append.into() };
+        self.drop_message(why, false)
+    }
+
+    /// RFC 3516 §4.4: a store that keeps no binary content says UNKNOWN-CTE to a literal8 that has some.
+    fn bad_octet(&self) -> Refused {
+        if self.append_binary { No::UnknownCte.into() } else { No::BareOctet.into() }
+    }
+
+    /// What still comes of the command, if anything does, is thrown away, and then answered.
+    fn drop_message(&mut self, why: Refused, draining: bool) -> Next {
+        self.drained = Some(why);
+        self.draining = draining;
+        self.apply(Event::Drop);
+        Next::Discard
+    }
+
+    fn next_drained(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
+        if self.draining {
+            match self.framer.poll(input) {
+                Frame::NeedInput => return Next::NeedInput,
+                Frame::Bad(bad) => {
+                    self.draining = false;
+                    self.apply(Event::EndDrop);
+                    self.bad_frame(&bad, out);
+                    return Next::Again;
+                }
+                _ => self.draining = false,
+            }
+        }
+        self.active = self.now;
+        self.apply(Event::EndDrop);
+        if let Some(why) = self.drained.take() {
+            self.write_refused(why, out);
+        }
+        Next::Again
+    }
+
+    // ---- answers that nobody gave, and time ------------------------------------------------------------
+
+    fn answer_unanswered(&mut self, out: &mut SendBuf) {
+        match self.state.phase() {
+            Phase::Connect => self.end_with(Bye::Unavailable, CloseReason::Refused, out),
+            Phase::Running => self.complete_no(No::Unavailable, out),
+            Phase::Sasl => self.log_in_failed(No::Unavailable, out),
+            Phase::AppendAsked => self.refuse_message(No::Unavailable, out),
+            // The client waits for a handshake: no word can reach it.
+            Phase::Upgrade => self.end(CloseReason::Bye),
+            _ => {}
+        }
+    }
+
+    fn expire(&mut self, out: &mut SendBuf) {
+        let Some((deadline, timer)) = self.deadline() else { return };
+        if self.now < deadline {
+            return;
+        }
+        match timer {
+            Timer::KeepAlive => {
+                self.kept_alive = self.now;
+                out.push(b"* OK Still here\r\n");
+            }
+            Timer::Login => self.end_with(Bye::LoginTimeout, CloseReason::Timeout, out),
+            Timer::Idle => self.end_with(Bye::Timeout, CloseReason::Timeout, out),
+        }
+    }
+
+    pub(super) fn end(&mut self, why: CloseReason) {
+        self.close = why;
+        self.apply(Event::End);
+        self.view.clear();
+    }
+
+    pub(super) fn end_with(&mut self, bye: Bye, why: CloseReason, out: &mut SendBuf) {
+        out.push(b"* BYE ");
+        bye.write(out);
+        self.end(why);
+    }
+
+    pub(super) fn log_in_failed(&mut self, why: No, out: &mut SendBuf) {
+        if !self.apply(Event::RefuseLogIn) {
+            return;
+        }
+        self.write_no(why, out);
+        if why != No::Unavailable {
+            self.failed_logins += 1;
+            if self.failed_logins >= FAILED_LOGINS_MAX {
+                self.end_with(Bye::Abuse, CloseReason::Abuse, out);
+            }
+        }
+    }
+
+    pub(super) fn upgraded(&mut self, tls: TlsInfo, now: Instant) {
+        if !self.apply(Event::Upgraded) {
+            return;
+        }
+        self.tls = Some(tls);
+        self.framer = Framer::new(frame::Limits::BEFORE_LOGIN);
+        self.enabled = Enabled::default();
+        (self.started, self.active) = (now, now);
+        (self.bad_commands, self.strangers_commands) = (0, 0);
+        self.asked = false;
+    }
+
+    pub(super) fn refuse_message(&mut self, why: No, out: &mut SendBuf) {
+        match self.framer.refuse() {
+            frame::Refused::Answer => self.complete_no(why, out),
+            frame::Refused::Drain => {
+                self.drop_message(why.into(), true);
+            }
+            frame::Refused::Close => {
+                self.write_no(why, out);
+                self.end_with(Bye::TooLong, CloseReason::Abuse, out);
+            }
+        }
+    }
+
+    // ---- completions ----------------------------------------------------------------------------------
+
+    /// Tells what may be told (RFC 9051 §7.5.1), then completes the command: `code` writes a response code
+    /// and a space, or nothing.
+    pub(super) fn complete_ok(&mut self, code: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
+        let trouble = core::mem::take(&mut self.trouble);
+        let by_number = self.name.properties().uses_numbers;
+        if trouble.unreadable {
+            return self.complete_no(No::Corruption, out);
+        }
+        if trouble.undecodable {
+            return self.complete_no(No::UnknownCte, out);
+        }
+        if trouble.gone && by_number {
+            return self.complete_no(No::ExpungeIssued, out);
+        }
+        let event = match self.name {
+            Name::Close | Name::Unselect => Event::CompleteClose,
+            _ => Event::Complete,
+        };
+        if !self.apply(event) {
+            return;
+        }
+        if event == Event::CompleteClose {
+            self.view.clear();
+            self.saved.clear();
+        }
+        self.saving = false;
+        self.write_ok(code, out);
+    }
+
+    /// An OK for the command under way, behind what waits to be told.
+    fn write_ok(&mut self, code: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
+        self.tell_what_waits(out);
+        self.write_tag(out);
+        out.push(b"OK ");
+        code(self, out);
+        self.write_completed(out);
+    }
+
+    pub(super) fn complete_no(&mut self, why: No, out: &mut SendBuf) {
+        self.trouble = Trouble::default();
+        if !self.apply(Event::Complete) {
+            return;
+        }
+        if core::mem::take(&mut self.saving) {
+            // RFC 5182 §2.1: a SEARCH that was to save and fails saves nothing.
+            self.saved.clear();
+        }
+        self.tell_what_waits(out);
+        self.write_no(why, out);
+    }
+
+    pub(super) fn complete_refused(&mut self, why: Refused, out: &mut SendBuf) {
+        match why {
+            Refused::No(why) => self.complete_no(why, out),
+            Refused::Bad(why) => {
+                if self.apply(Event::Complete) {
+                    self.write_bad(why, out);
+                }
+            }
+        }
+    }
+
+    fn tell_what_waits(&mut self, out: &mut SendBuf) {
+        let properties = self.name.properties();
+        if self.state.level() == Level::Selected && !properties.changes_mailbox {
+            // A command that uses numbers lets none shift, not even when others may: see `MOVE`.
+            self.view.tell(!properties.uses_numbers, self.telling(), out);
+        }
+    }
+
+    fn telling(&self) -> Telling {
+        Telling { modseq: self.enabled.condstore, rev2: self.enabled.rev2 }
+    }
+
+    fn tell_if_idle(&mut self, out: &mut SendBuf) {
+        if self.state.phase() == Phase::Idle && self.state.level() == Level::Selected {
+            self.view.tell(true, self.telling(), out);
+        }
+    }
+
+    // ---- writing --------------------------------------------------------------------------------------
+
+    /// The tag of the command under way and a space, or `* `.
+    pub(super) fn write_tag(&self, out: &mut SendBuf) {
+        out.push(self.tag.as_ref().map_or("*", |tag| tag.as_str()).as_bytes());
+        out.push_u8(b' ');
+    }
+
+    pub(super) fn write_completed(&self, out: &mut SendBuf) {
+        out.push(self.name.as_str().as_bytes());
+        out.push(b" completed\r\n");
+    }
+
+    pub(super) fn write_capabilities(&self, out: &mut SendBuf) {
+        let situation = Situation {
+            tls: self.tls.is_some(),
+            channel_binding: self.tls.is_some_and(|tls| tls.channel_binding),
+            logged_in: self.state.is_known(),
+        };
+        capability::write(&self.config, situation, out);
+    }
+
+    fn write_no(&self, why: No, out: &mut SendBuf) {
+        self.write_tag(out);
+        out.push(b"NO ");
+        why.write(out);
+    }
+
+    fn write_bad(&mut self, why: Bad, out: &mut SendBuf) {
+        self.write_tag(out);
+        out.push(b"BAD ");
+        why.write(out);
+        self.count_bad(out);
+    }
+
+    fn write_refused(&mut self, why: Refused, out: &mut SendBuf) {
+        match why {
+            Refused::No(why) => self.write_no(why, out),
+            Refused::Bad(why) => self.write_bad(why, out),
+        }
+    }
+
+    fn count_bad(&mut self, out: &mut SendBuf) {
+        self.bad_commands += 1;
+        if self.bad_commands >= BAD_COMMANDS_MAX {
+            self.end_with(Bye::Abuse, CloseReason::Abuse, out);
+        }
+    }
+}
