@@ -189,7 +189,8 @@ impl<'b> Literal<'b> {
         if tag.eq_ignore_ascii_case("IPv6") {
             return content.parse().ok().map(Literal::V6);
         }
-        let tag_fits = tag.bytes().all(|b| is(b, LET_DIG) || b == b'-') && tag.bytes().last().is_some_and(|b| is(b, LET_DIG));
+        let tag_fits = tag.bytes().all(|b| is(b, LET_DIG) || b == b'-')
+            && tag.bytes().last().is_some_and(|b| is(b, LET_DIG));
         let content_fits = !content.is_empty() && content.bytes().all(|b| matches!(b, 33..=90 | 94..=126));
         (tag_fits && content_fits).then_some(Literal::General { tag, content })
     }
@@ -201,7 +202,9 @@ impl<'b> Literal<'b> {
 /// what is allowed can stand in a trace field and in a log line without quoting.
 pub fn is_client_name(name: &[u8]) -> bool {
     (1..=DOMAIN_MAX).contains(&name.len())
-        && name.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
+        && name
+            .iter()
+            .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
 }
 
 const ATEXT: u8 = 1;
@@ -223,7 +226,20 @@ const fn classes() -> [u8; 256] {
         // RFC 5322 §3.2.3.
         if matches!(
             b,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^' | b'_' | b'`'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'/'
+                | b'='
+                | b'?'
+                | b'^'
+                | b'_'
+                | b'`'
         ) || matches!(b, b'{' | b'|' | b'}' | b'~')
         {
             class[i] |= ATEXT;
@@ -289,7 +305,7 @@ fn mailbox(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
 
 /// Controls, separators that end a line in some displays, marks that reorder text, and code points that are
 /// no characters: never part of an address, and dangerous in logs.
-fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{a0}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fdd0}'..='\u{fdef}')
         || (c as u32) & 0xfffe == 0xfffe

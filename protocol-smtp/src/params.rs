@@ -1,6 +1,9 @@
 //! Parameters of MAIL and RCPT: the extensions' words behind the path.
 
-use protocol_core::SendBuf;
+use core::fmt::Write as _;
+
+use protocol_core::time::Civil;
+use protocol_core::{SendBuf, Timestamp};
 
 use crate::limits::{ENVID_MAX, ORCPT_MAX};
 
@@ -27,11 +30,11 @@ pub enum Ret {
 
 /// HOLDFOR or HOLDUNTIL (RFC 4865 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold<'b> {
+pub enum Hold {
     /// Seconds from now.
     For(u32),
-    /// An RFC 3339 date-time, checked for its characters only.
-    Until(&'b str),
+    /// Not before this time; whole seconds.
+    Until(Timestamp),
 }
 
 /// BY (RFC 2852 §4): seconds, may be negative, and what to do then.
@@ -63,7 +66,7 @@ pub struct MailParams<'b> {
     /// REQUIRETLS (RFC 8689 §3).
     pub require_tls: bool,
     /// FUTURERELEASE.
-    pub hold: Option<Hold<'b>>,
+    pub hold: Option<Hold>,
     /// DELIVERBY.
     pub by: Option<By>,
 }
@@ -127,6 +130,8 @@ impl<'b> MailParams<'b> {
         Ok(params)
     }
 
+    /// Values are judged before it matters whether the parameter is offered: what is malformed is malformed
+    /// everywhere.
     fn take(
         &mut self,
         name: &str,
@@ -135,48 +140,43 @@ impl<'b> MailParams<'b> {
         seen: &mut Seen,
     ) -> Result<(), ParamError> {
         let is = |keyword: &str| name.eq_ignore_ascii_case(keyword);
-        if is("SIZE") && accepts.size {
-            seen.once(0)?;
+        let (bit, offered) = if is("SIZE") {
             self.size = Some(decimal(value)?);
-        } else if is("BODY") && (accepts.eight_bit || accepts.binary) {
-            seen.once(1)?;
-            self.body = body(value, accepts)?;
-        } else if is("SMTPUTF8") && accepts.smtputf8 {
-            seen.once(2)?;
+            (0, accepts.size)
+        } else if is("BODY") {
+            self.body = body(value)?;
+            (1, if self.body == Body::Binary { accepts.binary } else { accepts.eight_bit || accepts.binary })
+        } else if is("SMTPUTF8") {
             self.smtputf8 = flag(value)?;
-        } else if is("RET") && accepts.dsn {
-            seen.once(3)?;
-            self.ret = Some(match value {
-                Some(v) if v.eq_ignore_ascii_case("FULL") => Ret::Full,
-                Some(v) if v.eq_ignore_ascii_case("HDRS") => Ret::Headers,
-                _ => return Err(ParamError::Bad),
-            });
-        } else if is("ENVID") && accepts.dsn {
-            seen.once(4)?;
+            (2, accepts.smtputf8)
+        } else if is("RET") {
+            self.ret = Some(ret(value)?);
+            (3, accepts.dsn)
+        } else if is("ENVID") {
             self.envid = Some(xtext(value, ENVID_MAX)?);
-        } else if is("AUTH") && accepts.auth {
-            seen.once(5)?;
+            (4, accepts.dsn)
+        } else if is("AUTH") {
             self.auth = Some(xtext(value, ORCPT_MAX)?);
-        } else if is("REQUIRETLS") && accepts.require_tls {
-            seen.once(6)?;
+            (5, accepts.auth)
+        } else if is("REQUIRETLS") {
             self.require_tls = flag(value)?;
-        } else if is("HOLDFOR") && accepts.future_release {
-            seen.once(7)?;
+            (6, accepts.require_tls)
+        } else if is("HOLDFOR") {
             let secs = u32::try_from(decimal(value)?).map_err(|_| ParamError::Bad)?;
             self.hold = Some(Hold::For(secs));
-        } else if is("HOLDUNTIL") && accepts.future_release {
-            seen.once(7)?;
-            let date = value.filter(|v| {
-                v.len() <= 40 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-:+.".contains(&b))
-            });
-            self.hold = Some(Hold::Until(date.ok_or(ParamError::Bad)?));
-        } else if is("BY") && accepts.deliver_by {
-            seen.once(8)?;
+            (7, accepts.future_release)
+        } else if is("HOLDUNTIL") {
+            // RFC 4865 §4: one of the two, not both.
+            self.hold = Some(Hold::Until(value.and_then(date_time).ok_or(ParamError::Bad)?));
+            (7, accepts.future_release)
+        } else if is("BY") {
             self.by = Some(by(value)?);
+            (8, accepts.deliver_by)
         } else {
             return Err(ParamError::Unknown);
-        }
-        Ok(())
+        };
+        seen.once(bit)?;
+        if offered { Ok(()) } else { Err(ParamError::Unknown) }
     }
 
     /// Appends the parameters, each behind a space.
@@ -209,7 +209,15 @@ impl<'b> MailParams<'b> {
                 out.push(b" HOLDFOR=");
                 out.push_decimal(u64::from(secs));
             }
-            Some(Hold::Until(date)) => push_word(out, " HOLDUNTIL=", Some(date)),
+            Some(Hold::Until(at)) => {
+                let c = at.civil();
+                // Writing to a SendBuf can't fail.
+                let _ = write!(
+                    out,
+                    " HOLDUNTIL={:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+                    c.year, c.month, c.day, c.hour, c.minute, c.second
+                );
+            }
         }
         if let Some(by) = self.by {
             out.push(if by.secs < 0 { b" BY=-" } else { b" BY=" });
@@ -289,13 +297,64 @@ fn flag(value: Option<&str>) -> Result<bool, ParamError> {
     if value.is_none() { Ok(true) } else { Err(ParamError::Bad) }
 }
 
-fn body(value: Option<&str>, accepts: &Accepts) -> Result<Body, ParamError> {
+fn body(value: Option<&str>) -> Result<Body, ParamError> {
     match value {
+        Some(v) if v.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBit),
         Some(v) if v.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
-        Some(v) if v.eq_ignore_ascii_case("8BITMIME") && accepts.eight_bit => Ok(Body::EightBit),
-        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") && accepts.binary => Ok(Body::Binary),
+        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") => Ok(Body::Binary),
         _ => Err(ParamError::Bad),
     }
+}
+
+fn ret(value: Option<&str>) -> Result<Ret, ParamError> {
+    match value {
+        Some(v) if v.eq_ignore_ascii_case("FULL") => Ok(Ret::Full),
+        Some(v) if v.eq_ignore_ascii_case("HDRS") => Ok(Ret::Headers),
+        _ => Err(ParamError::Bad),
+    }
+}
+
+/// An Internet date-time (RFC 3339 §5.6); a fraction of a second is dropped.
+fn date_time(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let number = |from: usize, to: usize| {
+        let digits = bytes.get(from..to)?;
+        digits.iter().try_fold(0i64, |n, d| d.is_ascii_digit().then(|| n * 10 + i64::from(d - b'0')))
+    };
+    let small = |from: usize| number(from, from + 2).and_then(|n| u8::try_from(n).ok());
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if !marks.iter().all(|(at, mark)| bytes.get(*at).is_some_and(|b| b.to_ascii_uppercase() == *mark)) {
+        return None;
+    }
+    let civil = Civil {
+        year: number(0, 4)?,
+        month: small(5)?,
+        day: small(8)?,
+        hour: small(11)?,
+        minute: small(14)?,
+        second: small(17)?,
+        weekday: 0,
+    };
+    let mut zone = 19;
+    if bytes.get(zone) == Some(&b'.') {
+        let digits = bytes.get(zone + 1..)?.iter().take_while(|b| b.is_ascii_digit()).count();
+        if !(1..=9).contains(&digits) {
+            return None;
+        }
+        zone += 1 + digits;
+    }
+    let offset = match bytes.get(zone..)? {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let (hours, minutes) = (i64::from(small(zone + 1)?), i64::from(small(zone + 4)?));
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            if *sign == b'+' { hours * 3_600 + minutes * 60 } else { -(hours * 3_600 + minutes * 60) }
+        }
+        _ => return None,
+    };
+    civil.to_unix().map(|secs| Timestamp::from_secs(secs - offset))
 }
 
 fn by(value: Option<&str>) -> Result<By, ParamError> {
@@ -366,11 +425,41 @@ fn orcpt(value: Option<&str>) -> Result<&str, ParamError> {
     let (kind, address) = value.split_once(';').ok_or(ParamError::Bad)?;
     let kind_fine = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let address_fine = if kind.eq_ignore_ascii_case("utf-8") {
-        !address.is_empty() && !address.chars().any(|c| c.is_control() || c.is_whitespace())
+        is_utf8_address(address)
     } else {
         xtext(Some(address), ORCPT_MAX).is_ok()
     };
     if kind_fine && address_fine { Ok(value) } else { Err(ParamError::Bad) }
+}
+
+/// `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 §3): printable octets without `+`, `=` and a bare `\`,
+/// characters as they are or as `\x{...}`, and none that ends a line or turns text round.
+fn is_utf8_address(mut text: &str) -> bool {
+    if text.is_empty() {
+        return false;
+    }
+    while let Some(c) = text.chars().next() {
+        let (c, len) = if c == '\\' {
+            let Some((hex, _)) = text.strip_prefix("\\x{").and_then(|t| t.split_once('}')) else {
+                return false;
+            };
+            let digits = (2..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+            let Some(c) = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32).filter(|_| digits)
+            else {
+                return false;
+            };
+            (c, hex.len() + 4)
+        } else if matches!(c, '\u{21}'..='*' | ','..='<' | '>'..='~') || !c.is_ascii() {
+            (c, c.len_utf8())
+        } else {
+            return false;
+        };
+        if c.is_ascii_control() || crate::address::is_deceptive(c) {
+            return false;
+        }
+        text = text.get(len..).unwrap_or("");
+    }
+    true
 }
 
 fn is_notify(value: &str) -> bool {
