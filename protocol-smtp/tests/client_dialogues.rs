@@ -2,7 +2,7 @@
 //! two-way split of what the server says, with the same outcome each time.
 //!
 //! ```text
-//! set KEY=VALUE ...     lmtp=yes, tls=implicit, auth=yes, mode=required|opportunistic|disabled, fallback=no
+//! set KEY=VALUE ...     lmtp=yes, tls=implicit|unproven, auth=yes, mode=required|opportunistic|disabled, fallback=no
 //! S: line               the server sends it, with CRLF;  S= the same without;  \r \n \t \\ \xNN
 //! C: line               the client has sent it;          C= the same without CRLF
 //! ? step                the machine gives this step
@@ -100,7 +100,11 @@ impl<'a> Player<'a> {
             plaintext: false,
             authenticate: has("auth=yes"),
         };
-        let secured = has("tls=implicit").then_some(true);
+        let secured = match () {
+            () if has("tls=implicit") => Some(true),
+            () if has("tls=unproven") => Some(false),
+            () => None,
+        };
         Player {
             name,
             split,

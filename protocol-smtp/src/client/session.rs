@@ -108,11 +108,14 @@ pub(super) enum Expect {
 
 impl ClientSession {
     /// A connection was made. `secured`: it begins with TLS (implicit), and this says whether the server's
-    /// certificate is valid for its name.
+    /// certificate is valid for its name; when the demand is not met, the session is closed from the start.
     pub fn new(config: Arc<ClientConfig>, secured: Option<bool>) -> ClientSession {
+        let unmet = secured == Some(false) && after_tls(config.demand, TlsOutcome::Invalid) != Proceed::GoOn;
+        let text = String::from("the certificate is not valid for the host's name");
+        let refused = CloseReason::Tls { outcome: TlsOutcome::Invalid, text };
         ClientSession {
             config,
-            state: State::Waiting,
+            state: if unmet { State::Closed(refused) } else { State::Waiting },
             parser: ReplyParser::new(),
             expect: VecDeque::from([Expect::Greeting]),
             script: VecDeque::new(),

@@ -225,3 +225,7 @@ impl Settling {
         Settlement { attempts, changes: self.changes, next_due, dead, notices: notices.collect() }
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
