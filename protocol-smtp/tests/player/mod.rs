@@ -7,7 +7,9 @@
 //! ? connect                    the session asks...
 //! ! accept                     ...and this is the answer
 //! S: 220 mx.test ESMTP Inbox   it says this line
-//! C: NOOP                      the client says this line; `C|` is one without its CRLF, `C*3 x` three of them
+//! C: NOOP                      the client says this line; `C|` is one without its CRLF
+//! C*9 x                        a line of nine x; `C|*9 x` without CRLF
+//! >> 3                         the lines up to `<<` stand here three times
 //! = text                       a line of the message, as it is handed out (`=|` without CRLF); not
 //!                              compared when the message is discarded in the end
 //! @ 5m                         time passes; `@ idle` passes exactly to the deadline, which must be this one
@@ -76,8 +78,23 @@ pub fn play(file: &str) {
 
 fn parse(text: &str) -> Vec<Script> {
     let mut scripts: Vec<Script> = Vec::new();
+    let mut block: Option<(usize, Vec<&str>)> = None;
     for line in text.lines() {
         if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(count) = line.strip_prefix(">> ") {
+            block = Some((count.parse().expect(">> count"), Vec::new()));
+            continue;
+        }
+        if line == "<<" {
+            let (count, lines) = block.take().expect(">> before <<");
+            let script = scripts.last_mut().expect("a title first");
+            (0..count).for_each(|_| lines.iter().for_each(|l| script.line(l)));
+            continue;
+        }
+        if let Some((_, lines)) = &mut block {
+            lines.push(line);
             continue;
         }
         if let Some(title) = line.strip_prefix("== ") {
@@ -118,9 +135,19 @@ impl Script {
             "C:" => self.burst([unescape(rest), b"\r\n".to_vec()].concat()),
             "C|" => self.burst(unescape(rest)),
             _ => {
-                let Some(count) = mark.strip_prefix("C*") else { panic!("not a line of a dialogue: {line}") };
-                let one = [unescape(rest), b"\r\n".to_vec()].concat();
-                self.burst(one.repeat(count.parse().expect("C*count")));
+                if let Some(count) = mark.strip_prefix("=*") {
+                    let text = unescape(rest).repeat(count.parse().expect("a count"));
+                    push(&mut self.expected, Event::Message([text, b"\r\n".to_vec()].concat()));
+                    return;
+                }
+                // `C*n text` is a line whose text is repeated, `C|*n text` the same without CRLF.
+                let (count, end): (_, &[u8]) = match (mark.strip_prefix("C*"), mark.strip_prefix("C|*")) {
+                    (Some(count), _) => (count, b"\r\n"),
+                    (_, Some(count)) => (count, b""),
+                    _ => panic!("not a line of a dialogue: {line}"),
+                };
+                let text = unescape(rest).repeat(count.parse().expect("a count"));
+                self.burst([text, end.to_vec()].concat());
             }
         }
     }
