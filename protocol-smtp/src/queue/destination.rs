@@ -229,7 +229,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_limit_falls_on_failure_recovers_by_one_and_is_capped() {
+    fn so17_the_limit_falls_on_failure_recovers_by_one_and_is_capped() {
         let policy = Policy::default();
         let mut d = Destination::new(&policy, T0);
         assert_eq!(d.limit, 5);
