@@ -9,6 +9,7 @@ use storage::Storage;
 
 use crate::config::Config;
 use crate::dns::Resolver;
+use crate::smtp;
 use crate::tls::{ClientTls, ServerTls};
 
 /// The running server's parts; shared as `Arc<App>`.
@@ -21,6 +22,10 @@ pub struct App {
     pub tls: Arc<ServerTls>,
     /// Trust for connections that we open.
     pub client_tls: ClientTls,
+    /// Limits and names of the SMTP services.
+    pub smtp: smtp::Configs,
+    /// Limits and names of the IMAP service.
+    pub imap: Arc<protocol_imap::server::ServerConfig>,
     /// The name servers.
     pub resolver: Resolver,
     /// Set when the server stops.

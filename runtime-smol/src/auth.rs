@@ -1,7 +1,7 @@
 //! Log-in for every protocol: the SASL machine's questions answered from storage.
 
 use protocol_core::address::Canonical;
-use protocol_core::sasl::{ChannelBinding, Mechanism, Question, ScramVerifier, Server, Step, prepare_password};
+use protocol_core::sasl::{ChannelBinding, Mechanism, Question, Server, Step, prepare_password};
 use storage::{Error, Mailbox, Storage};
 
 use crate::tls::Identity;
@@ -72,7 +72,7 @@ impl Login {
                     match storage.scram_verifier(&login_name(&user)).await {
                         Ok((verifier, found)) => {
                             self.mailbox = found;
-                            self.server.verifier(known(verifier), self.mailbox.is_some())
+                            self.server.verifier(verifier, self.mailbox.is_some())
                         }
                         Err(error) => return unavailable(&error),
                     }
@@ -96,10 +96,6 @@ pub async fn verify(storage: &Storage, user: &str, password: &[u8]) -> Outcome {
 
 fn login_name(user: &str) -> String {
     Canonical::parse(user).map_or_else(|_| user.to_owned(), |c| c.to_string())
-}
-
-fn known(v: storage::ScramVerifier) -> ScramVerifier {
-    ScramVerifier { salt: v.salt, iterations: v.iterations, stored_key: v.stored_key, server_key: v.server_key }
 }
 
 fn unavailable(error: &Error) -> Outcome {

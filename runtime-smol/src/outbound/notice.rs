@@ -2,6 +2,7 @@
 //! the sender is ours, else queued under the null reverse-path.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use protocol_core::Timestamp;
 use protocol_core::message::Scanner;
@@ -30,7 +31,7 @@ pub async fn build(
     if settlement.notices.is_empty() || job.spec.sender.is_empty() {
         return Ok(None);
     }
-    let reports = reports(job, settlement, tried);
+    let reports = reports(job, settlement, tried, app.config.outbound.retry.ttl);
     let returned = returned(app, job, settlement).await?;
     let id = MessageId::random();
     let bytes = dsn::build(&Dsn {
@@ -48,7 +49,12 @@ pub async fn build(
     Ok(Some((Spool::from_bytes(bytes), accept)))
 }
 
-fn reports<'a>(job: &'a Job, settlement: &'a Settlement, tried: &'a HashMap<u16, Tried>) -> Vec<Report<'a>> {
+fn reports<'a>(
+    job: &'a Job,
+    settlement: &'a Settlement,
+    tried: &'a HashMap<u16, Tried>,
+    ttl: Duration,
+) -> Vec<Report<'a>> {
     let mut reports = Vec::new();
     for notice in &settlement.notices {
         for index in &notice.recipients {
@@ -66,6 +72,7 @@ fn reports<'a>(job: &'a Job, settlement: &'a Settlement, tried: &'a HashMap<u16,
                 status: change.status,
                 remote: tried.get(index).map(|t| t.host.as_str()),
                 diagnostic: with_status(change.status, &change.reply),
+                retry_until: (notice.kind == NoticeKind::Delayed).then_some(job.spec.start + ttl),
             });
         }
     }

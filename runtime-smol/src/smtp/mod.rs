@@ -4,5 +4,5 @@ mod accept;
 mod session;
 mod transaction;
 
-pub use session::serve;
+pub use session::{Configs, serve};
 pub(crate) use transaction::{canonical_text, domain_of};

@@ -17,6 +17,8 @@ use storage::{Mailbox, OrgId, Resolution};
 
 use super::transaction::{Incoming, Recipient, Remote, Transaction, canonical};
 use crate::app::{App, Peer};
+use crate::config::Config;
+use crate::net;
 use crate::auth::{Login, Outcome, channel_binding};
 use crate::driver::{Handler, Machine, Progress, drive};
 use crate::metrics::METRICS;
@@ -47,8 +49,56 @@ impl Machine for ServerSession {
     }
 }
 
-/// Serves one connection to its end. `refusal`: the connection is one too many, and is told so.
-pub async fn serve(app: Arc<App>, config: Arc<ServerConfig>, mut wire: Wire, peer: Peer, refusal: Option<Refusal>) {
+/// Limits and names of the SMTP services, made once.
+pub struct Configs {
+    transfer: Arc<ServerConfig>,
+    submission: Arc<ServerConfig>,
+    submissions: Arc<ServerConfig>,
+    lmtp: Arc<ServerConfig>,
+}
+
+impl Configs {
+    /// As the configuration says. On the submission ports the size is fixed (SPEC section 5).
+    pub fn new(config: &Config) -> Configs {
+        let make = |service: Service| {
+            let mut made = ServerConfig::new(&config.server.hostname, service);
+            made.recipients_max = config.smtp.max_rcpt_to;
+            if !service.is_submission() {
+                made.message_max = config.smtp.max_message_bytes;
+            }
+            Arc::new(made)
+        };
+        Configs {
+            transfer: make(Service::Transfer),
+            submission: make(Service::Submission),
+            submissions: make(Service::Submissions),
+            lmtp: make(Service::Lmtp),
+        }
+    }
+
+    /// Octets of the largest message that any of them takes.
+    pub fn message_max(&self) -> u64 {
+        self.transfer.message_max.max(self.submission.message_max)
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(app: Arc<App>, incoming: net::Incoming) {
+    let config = match incoming.service {
+        net::Service::Submission => &app.smtp.submission,
+        net::Service::Submissions => &app.smtp.submissions,
+        net::Service::Lmtp => &app.smtp.lmtp,
+        _ => &app.smtp.transfer,
+    }
+    .clone();
+    let net::Incoming { socket, peer, slot, session: open, .. } = incoming;
+    let mut wire = match socket {
+        net::Socket::Tcp(stream) => match Wire::tcp(stream) {
+            Ok(wire) => wire,
+            Err(_) => return,
+        },
+        net::Socket::Unix(stream) => Wire::unix(stream),
+    };
     let service = config.service;
     let implicit = service == Service::Submissions;
     let mut identity = None;
@@ -68,7 +118,8 @@ pub async fn serve(app: Arc<App>, config: Arc<ServerConfig>, mut wire: Wire, pee
         app,
         service,
         peer,
-        refusal,
+        slot: Some(slot),
+        open,
         identity,
         login: None,
         account: None,
@@ -87,7 +138,9 @@ pub(super) struct Connection {
     pub app: Arc<App>,
     pub service: Service,
     pub peer: Peer,
-    refusal: Option<Refusal>,
+    /// Held until the client has logged in.
+    slot: Option<net::Slot>,
+    open: net::Session,
     /// The certificate this connection was shown.
     identity: Option<Arc<Identity>>,
     login: Option<Login>,
@@ -112,10 +165,7 @@ impl Handler<ServerSession> for Connection {
         wire: &'a mut Wire,
     ) -> io::Result<()> {
         match step {
-            Step::Connect(connect) => match &self.refusal {
-                Some(why) => connect.refuse(why, session, out),
-                None => connect.accept(session, out),
-            },
+            Step::Connect(connect) => connect.accept(session, out),
             Step::Authenticate(ask) => self.authenticate(ask, session, out, wire).await,
             Step::Sender(ask) => self.sender(ask, session, out).await,
             Step::Recipient(ask) => self.recipient(ask, session, out).await,
@@ -146,7 +196,7 @@ impl Handler<ServerSession> for Connection {
         if self.told_to_stop {
             return std::future::pending().await;
         }
-        self.app.stop.wait().await;
+        self.open.stopping().await;
     }
 
     async fn woken<'a>(&'a mut self, session: &'a mut ServerSession, out: &'a mut SendBuf) -> io::Result<()> {
@@ -172,6 +222,7 @@ impl Connection {
                 self.login = None;
                 ask.succeed(&mailbox.address, session, out);
                 self.account = Some(*mailbox);
+                self.slot = None;
             }
             Outcome::Failed => {
                 self.login = None;
