@@ -45,7 +45,7 @@ pub struct AddressList<'a> {
 impl<'a> AddressList<'a> {
     /// Over a field's value, folded or unfolded.
     pub fn new(value: &'a [u8]) -> Self {
-        AddressList { text: Text { bytes: value, at: 0, comment: None }, in_group: false }
+        AddressList { text: Text { bytes: value, at: 0, comment: None, damaged: false }, in_group: false }
     }
 
     /// Only the mailboxes, those in groups too.
@@ -62,7 +62,11 @@ impl<'a> Iterator for AddressList<'a> {
 
     fn next(&mut self) -> Option<Entry<'a>> {
         loop {
+            let start = self.text.at;
             self.text.skip_cfws();
+            if core::mem::take(&mut self.text.damaged) {
+                return Some(Entry::Invalid(super::header::trim(&self.text.bytes[start..])));
+            }
             match self.text.peek() {
                 Some(b',') => self.text.at += 1,
                 // Some senders separate addresses by semicolons; outside a group that is an empty entry.
@@ -100,7 +104,7 @@ impl<'a> AddressList<'a> {
         };
         self.text.skip_cfws();
         match parsed {
-            Some(mut mailbox) if self.text.at_separator() => {
+            Some(mut mailbox) if self.text.at_separator() && !self.text.damaged => {
                 if mailbox.name.is_none() {
                     mailbox.name = self.text.comment.map(Cow::Borrowed);
                 }
@@ -108,6 +112,7 @@ impl<'a> AddressList<'a> {
             }
             _ => {
                 self.text.skip_to_separator();
+                self.text.damaged = false;
                 Entry::Invalid(super::header::trim(&self.text.bytes[start..self.text.at]))
             }
         }
@@ -131,7 +136,7 @@ impl<'a> AddressList<'a> {
 
 /// Skips one comment (RFC 5322 §3.2.2), nested ones in it; what follows. `None` when it does not end.
 pub(super) fn skip_comment(bytes: &[u8]) -> Option<&[u8]> {
-    let mut text = Text { bytes, at: 0, comment: None };
+    let mut text = Text { bytes, at: 0, comment: None, damaged: false };
     text.comment_end().map(|end| &bytes[end..])
 }
 
@@ -141,7 +146,10 @@ struct Phrase<'a> {
     clean: bool,
 }
 
+/// Local part and domain.
 type Spec<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+/// Route, local part and domain.
+type Angle<'a> = (Option<Cow<'a, [u8]>>, Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 #[derive(Clone, Debug)]
 struct Text<'a> {
@@ -149,6 +157,8 @@ struct Text<'a> {
     at: usize,
     /// Content of the last comment passed over.
     comment: Option<&'a [u8]>,
+    /// A comment has no end: some reader may take what stands in it for addresses.
+    damaged: bool,
 }
 
 impl<'a> Text<'a> {
@@ -160,7 +170,8 @@ impl<'a> Text<'a> {
         matches!(self.peek(), None | Some(b',' | b';'))
     }
 
-    /// White space, line ends and comments. A comment without end takes the rest of the text.
+    /// White space, line ends and comments. A comment without end takes the rest of the text and damages the
+    /// entry it stands in.
     fn skip_cfws(&mut self) {
         while let Some(b) = self.peek() {
             match b {
@@ -170,7 +181,10 @@ impl<'a> Text<'a> {
                         self.comment = Some(&self.bytes[self.at + 1..end - 1]);
                         self.at = end;
                     }
-                    None => self.at = self.bytes.len(),
+                    None => {
+                        self.damaged = true;
+                        self.at = self.bytes.len();
+                    }
                 },
                 _ => return,
             }
@@ -273,7 +287,7 @@ impl<'a> Text<'a> {
     }
 
     /// `<` [route] addr-spec `>`.
-    fn angle_address(&mut self) -> Option<(Option<Cow<'a, [u8]>>, Cow<'a, [u8]>, Cow<'a, [u8]>)> {
+    fn angle_address(&mut self) -> Option<Angle<'a>> {
         self.at += 1;
         self.skip_cfws();
         let route = if matches!(self.peek(), Some(b'@' | b',')) { Some(self.route()?) } else { None };

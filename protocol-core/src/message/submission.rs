@@ -75,7 +75,7 @@ mod tests {
     fn what_is_missing_is_added() {
         assert_eq!(
             completed(b"From: a@b\r\nContent-Type: text/html\r\n\r\nbody"),
-            "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <7777777777777777777777777y@example.com>\r\n\
+            "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <77777777777777777777777774@example.com>\r\n\
              MIME-Version: 1.0\r\nFrom: a@b\r\nContent-Type: text/html\r\n\r\nbody"
         );
         let full = "date: x\r\nMESSAGE-id: <y>\r\nMime-Version: 1.0\r\nContent-Type: text/html\r\n\r\n";
