@@ -214,9 +214,15 @@ impl ServerSession {
     // ---- what the driver is asked ---------------------------------------------------------------------
 
     fn ask(&mut self, body: &CommandBody<'_>, out: &mut SendBuf) -> Result<Outcome, Refused> {
-        self.request_of(body)?;
-        self.aim(body)?;
         self.saving = matches!(body, CommandBody::Search(s) if s.returns.is_some_and(|r| r.save));
+        if let Err(why) = self.request_of(body) {
+            if self.saving && matches!(why, Refused::No(_)) {
+                // RFC 5182 §2.1: a SEARCH that was to save and is answered NO leaves nothing saved.
+                self.saved.clear();
+            }
+            return Err(why);
+        }
+        self.aim(body)?;
         if implies_condstore(body) && !core::mem::replace(&mut self.enabled.condstore, true) {
             self.tell_highest_modseq(out);
         }
