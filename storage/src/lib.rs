@@ -8,6 +8,7 @@
 
 mod accept;
 mod check;
+pub mod directory;
 mod engine;
 mod error;
 mod facade;

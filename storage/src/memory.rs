@@ -66,6 +66,7 @@ struct Tables {
     aliases: BTreeMap<String, Alias>,
     addresses: BTreeMap<String, MailboxId>,
     mailboxes: BTreeMap<MailboxId, MailboxRow>,
+    administrators: BTreeSet<(OrgId, MailboxId)>,
     credentials: BTreeMap<MailboxId, PasswordRecord>,
     folders: BTreeMap<FolderId, FolderInfo>,
     mailbox_folders: BTreeSet<(MailboxId, FolderId)>,
@@ -125,11 +126,9 @@ impl Tables {
 
     fn remove_mailbox(&mut self, row: &MailboxRow) {
         let id = row.mailbox.id;
-        for folder in self.folders_of(id).collect::<Vec<_>>() {
-            self.remove_folder(id, folder);
-        }
         self.objects.retain(|(owner, _), _| *owner != id);
         self.subscriptions.retain(|(owner, _)| *owner != id);
+        self.administrators.remove(&(row.mailbox.org, id));
         self.credentials.remove(&id);
         self.addresses.remove(&row.mailbox.address);
         self.mailboxes.remove(&id);
@@ -180,6 +179,7 @@ impl Tables {
         for row in &writes.mailboxes_gone {
             self.remove_mailbox(row);
         }
+        self.administrators.extend(writes.administrators.iter().copied());
         self.credentials.extend(writes.credentials.iter().cloned());
     }
 
@@ -298,6 +298,12 @@ impl Rows for MemoryRows {
         Ok(self.read()?.mailboxes.get(&id).cloned())
     }
 
+    async fn administrators(&self, org: Option<OrgId>) -> Result<Vec<Mailbox>> {
+        let tables = self.read()?;
+        let of = tables.administrators.iter().filter(|(owner, _)| org.is_none_or(|org| org == *owner));
+        Ok(of.filter_map(|(_, id)| tables.mailboxes.get(id)).map(|row| row.mailbox.clone()).collect())
+    }
+
     async fn aliases(&self) -> Result<Vec<Alias>> {
         Ok(self.read()?.aliases.values().cloned().collect())
     }
@@ -339,7 +345,7 @@ impl Rows for MemoryRows {
         Ok(self.read()?.folders.get(&folder).map(|info| info.mailbox))
     }
 
-    async fn folder(&self, folder: FolderId, select: Select) -> Result<Option<FolderRead>> {
+    async fn folder(&self, _: MailboxId, folder: FolderId, select: Select) -> Result<Option<FolderRead>> {
         let tables = self.read()?;
         let Some(info) = tables.folders.get(&folder).cloned() else { return Ok(None) };
         let Some(mailbox) = tables.mailboxes.get(&info.mailbox).cloned() else { return Ok(None) };
@@ -354,9 +360,7 @@ impl Rows for MemoryRows {
         Ok(Some(FolderRead { mailbox, folder: info, rows }))
     }
 
-    async fn changes(
-        &self,
-        folder: FolderId,
+    async fn changes(&self, _: MailboxId, folder: FolderId,
         modseq: u64,
     ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>> {
         let tables = self.read()?;
@@ -371,7 +375,7 @@ impl Rows for MemoryRows {
         Ok(Some((info, rows, gone)))
     }
 
-    async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
+    async fn meta(&self, _: MailboxId, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
         let tables = self.read()?;
         let Some(info) = tables.folders.get(&folder) else { return Ok(None) };
         let meta = tables.rows_in(folder, uids).filter_map(|row| {

@@ -123,8 +123,10 @@ pub struct Writes {
     pub aliases_gone: Vec<String>,
     pub mailboxes_new: Vec<MailboxRow>,
     pub mailboxes: Vec<MailboxRow>,
-    /// Goes with its address, credential, folders, messages and subscriptions.
+    /// Go with their addresses, credentials, objects and subscriptions; `folders_gone` names the folders.
     pub mailboxes_gone: Vec<MailboxRow>,
+    /// Gone with their mailboxes.
+    pub administrators: Vec<(OrgId, MailboxId)>,
     pub credentials: Vec<(MailboxId, PasswordRecord)>,
     pub folders_new: Vec<FolderInfo>,
     pub folders: Vec<FolderInfo>,
@@ -199,6 +201,8 @@ pub trait Rows: Send + Sync + 'static {
     async fn domain(&self, name: &str) -> Result<Option<Domain>>;
     async fn mailboxes(&self) -> Result<Vec<Mailbox>>;
     async fn mailbox(&self, id: MailboxId) -> Result<Option<MailboxRow>>;
+    /// Of an organisation, or all, in any order.
+    async fn administrators(&self, org: Option<OrgId>) -> Result<Vec<Mailbox>>;
     async fn aliases(&self) -> Result<Vec<Alias>>;
     async fn addresses(&self, addresses: &[String]) -> Result<Vec<Option<AddressRow>>>;
     async fn credential(&self, mailbox: MailboxId) -> Result<Option<PasswordRecord>>;
@@ -208,15 +212,11 @@ pub trait Rows: Send + Sync + 'static {
     async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>>;
     async fn folder_mailbox(&self, folder: FolderId) -> Result<Option<MailboxId>>;
     /// Rows by UID.
-    async fn folder(&self, folder: FolderId, select: Select) -> Result<Option<FolderRead>>;
+    async fn folder(&self, mailbox: MailboxId, folder: FolderId, select: Select) -> Result<Option<FolderRead>>;
     /// Rows changed after a modification sequence, and UIDs removed after it, both by UID.
-    async fn changes(
-        &self,
-        folder: FolderId,
-        modseq: u64,
-    ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>>;
+    async fn changes(&self, mailbox: MailboxId, folder: FolderId, modseq: u64) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>>;
     /// UID and meta by UID.
-    async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>>;
+    async fn meta(&self, mailbox: MailboxId, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>>;
     /// Reference count and size of those there are, in any order.
     async fn objects(&self, mailbox: MailboxId, messages: &[MessageId])
     -> Result<Vec<(MessageId, u32, u64)>>;

@@ -51,6 +51,10 @@ pub trait Directory: Send + Sync {
     /// Removes a mailbox and its rows; the answer is its messages, whose objects can be deleted.
     async fn delete_mailbox(&self, address: &str) -> Result<(Mailbox, Vec<MessageId>)>;
 
+    /// Who gets an organisation's role addresses (`postmaster`, `abuse`): its administrators, else the mailbox
+    /// it had when it had no administrator; by address. `None`: those of the oldest organisation that has any.
+    async fn administrators(&self, org: Option<OrgId>) -> Result<Vec<Mailbox>>;
+
     /// Adds an alias; refused when the address is a mailbox or an alias.
     async fn add_alias(&self, alias: &Alias) -> Result<()>;
     /// All aliases by address.

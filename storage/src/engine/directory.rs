@@ -223,6 +223,9 @@ impl<R: Rows> Directory for Engine<R> {
             }
             new_mailbox(mailbox, now, &mut writes);
             writes.credentials.push((mailbox.id, password.clone()));
+            if mailbox.admin || self.rows.administrators(Some(mailbox.org)).await?.is_empty() {
+                writes.administrators.push((mailbox.org, mailbox.id));
+            }
             if self.apply("create_mailbox", writes, &mut tries).await? {
                 return Ok(());
             }
@@ -258,13 +261,29 @@ impl<R: Rows> Directory for Engine<R> {
         let mut tries = 0;
         loop {
             let mut writes = self.directory_writes().await?;
-            let row = self.rows.mailbox(id).await?.ok_or(Error::NotFound)?;
-            let answer = (row.mailbox.clone(), self.rows.messages(id).await?);
-            writes.mailboxes_gone.push(row);
+            let state = self.mailbox_state(id).await?;
+            let answer = (state.row.mailbox.clone(), self.rows.messages(id).await?);
+            writes.folders_gone = state.folders.iter().map(|folder| (id, folder.id)).collect();
+            writes.mailboxes_gone.push(state.row);
             if self.apply("delete_mailbox", writes, &mut tries).await? {
                 return Ok(answer);
             }
         }
+    }
+
+    async fn administrators(&self, org: Option<OrgId>) -> Result<Vec<Mailbox>> {
+        let mut found = self.rows.administrators(org).await?;
+        if org.is_none() {
+            let mut orgs = self.rows.orgs().await?;
+            orgs.sort_by_key(|org| (org.created, org.id));
+            let oldest = orgs.iter().find(|org| found.iter().any(|mailbox| mailbox.org == org.id));
+            found.retain(|mailbox| oldest.is_some_and(|org| org.id == mailbox.org));
+        }
+        if found.iter().any(|mailbox| mailbox.admin) {
+            found.retain(|mailbox| mailbox.admin);
+        }
+        found.sort_by(|a, b| a.address.cmp(&b.address));
+        Ok(found)
     }
 
     async fn add_alias(&self, alias: &Alias) -> Result<()> {

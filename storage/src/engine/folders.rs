@@ -183,7 +183,7 @@ impl<R: Rows> Engine<R> {
         now: Timestamp,
         writes: &mut Writes,
     ) -> Result<()> {
-        let read = self.rows.folder(inbox.id, Select::All).await?.ok_or(Error::NotFound)?;
+        let read = self.rows.folder(inbox.mailbox, inbox.id, Select::All).await?.ok_or(Error::NotFound)?;
         writes.folders_new = make_levels(state, to, None, now)?;
         let (Some(target), false) = (writes.folders_new.last_mut(), read.rows.is_empty()) else {
             return Ok(());
@@ -214,7 +214,7 @@ impl<R: Rows> Engine<R> {
             if state.folders.iter().any(|other| is_below(&other.name, &name)) {
                 return Err(Refusal::InUse(format!("{name} has folders below it")).into());
             }
-            let read = self.rows.folder(folder.id, Select::All).await?.ok_or(Error::NotFound)?;
+            let read = self.rows.folder(mailbox, folder.id, Select::All).await?.ok_or(Error::NotFound)?;
             let mut row = state.row;
             row.uid_validity_vacated = row.uid_validity_vacated.max(folder.uid_validity);
             let mut writes = Writes { folders_gone: vec![(mailbox, folder.id)], ..Writes::default() };

@@ -90,8 +90,8 @@ fn changed_flags(op: FlagOp, before: Flags, flags: Flags) -> Flags {
 }
 
 impl<R: Rows> Engine<R> {
-    async fn read_folder(&self, folder: FolderId, uids: &[u32]) -> Result<FolderRead> {
-        self.rows.folder(folder, Select::Uids(uids.to_vec())).await?.ok_or(Error::NotFound)
+    async fn read_folder(&self, mailbox: MailboxId, folder: FolderId, uids: &[u32]) -> Result<FolderRead> {
+        self.rows.folder(mailbox, folder, Select::Uids(uids.to_vec())).await?.ok_or(Error::NotFound)
     }
 
     /// Lowers the reference counts of what rows showed. The answer is what no row shows any more, each once,
@@ -195,16 +195,17 @@ impl<R: Rows> Mail for Engine<R> {
     }
 
     async fn load_folder(&self, folder: FolderId) -> Result<(FolderInfo, Vec<Row>)> {
-        let read = self.rows.folder(folder, Select::All).await?.ok_or(Error::NotFound)?;
+        let mailbox = self.mailbox_of(folder).await?;
+        let read = self.rows.folder(mailbox, folder, Select::All).await?.ok_or(Error::NotFound)?;
         Ok((read.folder, read.rows))
     }
 
     async fn changes_since(&self, folder: FolderId, modseq: u64) -> Result<(FolderInfo, Vec<Row>, Vec<u32>)> {
-        self.rows.changes(folder, modseq).await?.ok_or(Error::NotFound)
+        self.rows.changes(self.mailbox_of(folder).await?, folder, modseq).await?.ok_or(Error::NotFound)
     }
 
     async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Vec<(u32, Vec<u8>)>> {
-        self.rows.meta(folder, uids).await?.ok_or(Error::NotFound)
+        self.rows.meta(self.mailbox_of(folder).await?, folder, uids).await?.ok_or(Error::NotFound)
     }
 
     async fn set_flags(
@@ -215,10 +216,11 @@ impl<R: Rows> Mail for Engine<R> {
         flags: &NamedFlags,
         unchanged_since: Option<u64>,
     ) -> Result<FlagsChanged> {
-        let _guard = self.lock_mailbox(self.mailbox_of(folder).await?).await?;
+        let owner = self.mailbox_of(folder).await?;
+        let _guard = self.lock_mailbox(owner).await?;
         let mut tries = 0;
         loop {
-            let FolderRead { mailbox, mut folder, rows } = self.read_folder(folder, uids).await?;
+            let FolderRead { mailbox, mut folder, rows } = self.read_folder(owner, folder, uids).await?;
             let kept = |row: &Row| unchanged_since.is_some_and(|limit| row.modseq > limit);
             let modified = rows.iter().filter(|row| kept(row)).map(|row| row.uid).collect();
             let open: Vec<Row> = rows.into_iter().filter(|row| !kept(row)).collect();
@@ -248,10 +250,11 @@ impl<R: Rows> Mail for Engine<R> {
     }
 
     async fn expunge(&self, folder: FolderId, uids: &[u32]) -> Result<Expunged> {
-        let _guard = self.lock_mailbox(self.mailbox_of(folder).await?).await?;
+        let owner = self.mailbox_of(folder).await?;
+        let _guard = self.lock_mailbox(owner).await?;
         let mut tries = 0;
         loop {
-            let FolderRead { mut mailbox, mut folder, mut rows } = self.read_folder(folder, uids).await?;
+            let FolderRead { mut mailbox, mut folder, mut rows } = self.read_folder(owner, folder, uids).await?;
             rows.retain(|row| row.flags.contains(Flags::DELETED));
             if rows.is_empty() {
                 return Ok(Expunged { modseq: folder.highest_modseq, ..Expunged::default() });
@@ -270,17 +273,17 @@ impl<R: Rows> Mail for Engine<R> {
     }
 
     async fn copy(&self, from: FolderId, uids: &[u32], to: FolderId, remove: bool) -> Result<Copied> {
-        let mailbox = self.mailbox_of(from).await?;
-        if self.mailbox_of(to).await? != mailbox {
+        let owner = self.mailbox_of(from).await?;
+        if self.mailbox_of(to).await? != owner {
             return Err(Error::NotFound);
         }
-        let _guard = self.lock_mailbox(mailbox).await?;
+        let _guard = self.lock_mailbox(owner).await?;
         let mut tries = 0;
         loop {
             // The mailbox's revision is read with the source, before the destination: what changes after
             // that is noticed.
-            let FolderRead { mailbox, folder: mut source, rows } = self.read_folder(from, uids).await?;
-            let target = self.rows.folder(to, Select::None).await?.ok_or(Error::NotFound)?.folder;
+            let FolderRead { mailbox, folder: mut source, rows } = self.read_folder(owner, from, uids).await?;
+            let target = self.rows.folder(owner, to, Select::None).await?.ok_or(Error::NotFound)?.folder;
             let mut writes = Writes::default();
             let mut copied = Copied {
                 uid_validity: target.uid_validity,

@@ -1,0 +1,207 @@
+//! The small tokio runtime that the database needs, and the one way through which queries go.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use surrealdb::Surreal;
+use surrealdb::engine::any::Any;
+use surrealdb::engine::local::Db;
+use surrealdb_core::kvs::Datastore;
+use surrealdb_types::{Error as SdkError, QueryError, Value, Variables};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::error::{Error, Result};
+use crate::rows::ApplyError;
+
+/// Thrown by our own statements when a guarded revision has moved on.
+pub const STALE: &str = "inbox:stale";
+
+/// The engine's query interpreter recurses; its frames are large in a build with little optimisation.
+const WORKER_STACK_BYTES: usize = 10 << 20;
+const WORKERS: usize = 2;
+/// Waits between attempts after a conflict: doubled from the first to the last, half of it random.
+const BACKOFF_FIRST_MICROS: u64 = 500;
+const BACKOFF_LAST_MICROS: u64 = 50_000;
+/// How long closing waits for the runtime's own threads.
+const RUNTIME_CLOSE: Duration = Duration::from_secs(5);
+
+pub fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .thread_name("inbox-database")
+        .enable_all()
+        .build()
+}
+
+/// A connection to a database in this process or to a server.
+pub enum Connection {
+    Embedded(Surreal<Db>, Arc<Datastore>),
+    Remote(Surreal<Any>),
+}
+
+/// All slots of an answer.
+pub struct Answer {
+    values: Vec<Value>,
+    errors: HashMap<usize, SdkError>,
+}
+
+impl Connection {
+    pub async fn query(&self, text: Cow<'static, str>, bound: Variables) -> Result<Answer, SdkError> {
+        let mut response = match self {
+            Connection::Embedded(db, _) => db.query(text).bind(bound).await?,
+            Connection::Remote(db) => db.query(text).bind(bound).await?,
+        };
+        let slots = response.num_statements();
+        let errors = response.take_errors();
+        let mut values = Vec::with_capacity(slots);
+        for slot in 0..slots {
+            let value = if errors.contains_key(&slot) { Value::None } else { response.take::<Value>(slot)? };
+            values.push(value);
+        }
+        Ok(Answer { values, errors })
+    }
+}
+
+impl Answer {
+    /// The value of the last slot, when no slot has an error.
+    pub fn last(mut self) -> Result<Value, SdkError> {
+        match self.errors.into_values().next() {
+            Some(error) => Err(error),
+            None => Ok(self.values.pop().unwrap_or_default()),
+        }
+    }
+
+    /// What became of a `BEGIN; ...; COMMIT`.
+    pub fn committed(self) -> Result<(), ApplyError> {
+        let Answer { values, mut errors } = self;
+        if errors.is_empty() && !values.is_empty() {
+            return Ok(());
+        }
+        let conflict = |error: &SdkError| error.query_details() == Some(&QueryError::TransactionConflict);
+        if errors.values().any(conflict) {
+            return Err(ApplyError::Stale);
+        }
+        let Some(commit) = values.len().checked_sub(1).and_then(|last| errors.remove(&last)) else {
+            return Err(unknown("the commit has no answer"));
+        };
+        if !commit.message().contains("aborted due to a prior error") {
+            return Err(unknown(commit.message()));
+        }
+        // The transaction was given up before its commit, by the one statement whose error is its own.
+        let skipped = |error: &SdkError| {
+            matches!(error.query_details(), Some(QueryError::NotExecuted | QueryError::Cancelled))
+        };
+        match errors.into_values().find(|error| !skipped(error)) {
+            Some(error) if error.is_thrown() && error.message().contains(STALE) => Err(ApplyError::Stale),
+            Some(error) if error.is_already_exists() => Err(ApplyError::Exists),
+            Some(error) => Err(ApplyError::Other(Error::Unavailable(error.message().to_owned()))),
+            None => Err(ApplyError::Other(Error::Unavailable(commit.message().to_owned()))),
+        }
+    }
+}
+
+fn unknown(why: &str) -> ApplyError {
+    ApplyError::Other(Error::OutcomeUnknown(why.to_owned()))
+}
+
+/// A connection and the runtime on which everything about it happens.
+pub struct Calls {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Calls {
+    pub fn new(runtime: Runtime, connection: Connection) -> Self {
+        Calls {
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            connection: Mutex::new(Some(Arc::new(connection))),
+        }
+    }
+
+    fn connection(&self) -> Result<Arc<Connection>> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.clone().ok_or_else(|| Error::Unavailable("the database is closed".into()))
+    }
+
+    /// Runs one query on the runtime. The task goes on when the caller stops waiting. `Err` in the inner
+    /// result: there is no whole answer.
+    async fn call(&self, text: Cow<'static, str>, bound: Variables) -> Result<Result<Answer, String>> {
+        let connection = self.connection()?;
+        let task = self.handle.spawn(async move {
+            let answer = connection.query(text, bound).await;
+            answer.map_err(|error| error.message().to_owned())
+        });
+        Ok(task.await.unwrap_or_else(|died| Err(died.to_string())))
+    }
+
+    /// A read: one statement, which the engine runs on one snapshot.
+    pub async fn read(&self, text: impl Into<Cow<'static, str>>, bound: Variables) -> Result<Value> {
+        let answer = self.call(text.into(), bound).await?.map_err(Error::Unavailable)?;
+        answer.last().map_err(|error| Error::Unavailable(error.message().to_owned()))
+    }
+
+    /// A transaction: `text` is the statements between BEGIN and COMMIT.
+    pub async fn transaction(&self, text: &str, bound: Variables) -> Result<(), ApplyError> {
+        let text = format!("BEGIN;\n{text}COMMIT;");
+        match self.call(text.into(), bound).await.map_err(ApplyError::Other)? {
+            Ok(answer) => answer.committed(),
+            Err(why) => Err(unknown(&why)),
+        }
+    }
+
+    pub async fn pause(&self, attempt: u32) {
+        let ceiling = (BACKOFF_FIRST_MICROS << attempt.min(16)).min(BACKOFF_LAST_MICROS);
+        let mut random = [0; 8];
+        // Without randomness the pause is still a pause.
+        let _ = getrandom::fill(&mut random);
+        let micros = ceiling / 2 + u64::from_le_bytes(random) % (ceiling / 2 + 1);
+        let sleep = self.handle.spawn(async move { tokio::time::sleep(Duration::from_micros(micros)).await });
+        let _ = sleep.await;
+    }
+
+    fn take_connection(&self) -> Option<Arc<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Closes the database, then stops the runtime.
+    pub async fn close(&self) {
+        if let Some(connection) = self.take_connection() {
+            let _ = self.handle.spawn(shut_down(connection)).await;
+        }
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn shut_down(connection: Arc<Connection>) {
+    if let Connection::Embedded(_, datastore) = &*connection
+        && let Err(error) = datastore.shutdown().await
+    {
+        tracing::warn!(%error, "the database did not close cleanly");
+    }
+    drop(connection);
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        // What the SDK handed out must be dropped on its runtime, and before it. Not waited for here: a
+        // destructor may run on an executor's thread. `close` is the way to wait.
+        let connection = self.take_connection();
+        let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            std::thread::spawn(move || {
+                if let Some(connection) = connection {
+                    let _ = runtime.block_on(runtime.spawn(shut_down(connection)));
+                }
+                runtime.shutdown_timeout(RUNTIME_CLOSE);
+            });
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The rows in SurrealDB: embedded in this process (`surrealkv://`, `mem://`) or on a server (`ws://`, `wss://`).
+
+mod call;
+mod read;
+mod rows;
+mod schema;
+mod value;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use surrealdb::Surreal;
+use surrealdb::engine::local::Db;
+use surrealdb::opt::auth::Root;
+use surrealdb_cnf::ConfigMap;
+use surrealdb_core::kvs::Datastore;
+
+use crate::engine::Engine;
+use call::{Calls, Connection};
+
+/// The [`Store`](crate::Store) in SurrealDB.
+pub type SurrealStore = Engine<SurrealRows>;
+
+/// The tables of a [`SurrealStore`].
+pub struct SurrealRows {
+    calls: Calls,
+}
+
+/// Memory for blocks that were read from the embedded engine's files.
+const BLOCK_CACHE_BYTES: u64 = 64 << 20;
+/// Memory for what was written and is not in such a file yet. No transaction can be larger.
+const MEMTABLE_BYTES: u64 = 64 << 20;
+/// How long connecting to a server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub struct SurrealOptions {
+    /// `surrealkv://PATH`, `mem://`, `ws://HOST:PORT` or `wss://HOST:PORT`.
+    pub url: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Database in the namespace.
+    pub database: String,
+    /// User of the server; of no meaning for an embedded database.
+    pub username: Option<String>,
+    /// That user's password.
+    pub password: Option<String>,
+}
+
+impl SurrealOptions {
+    /// A database of its own in memory, for tests.
+    pub fn memory() -> Self {
+        SurrealOptions::at("mem://")
+    }
+
+    /// The database at a URL, in the default namespace.
+    pub fn at(url: impl Into<String>) -> Self {
+        SurrealOptions {
+            url: url.into(),
+            namespace: "inbox".into(),
+            database: "inbox".into(),
+            username: None,
+            password: None,
+        }
+    }
+}
+
+/// Why a database was not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The URL is none of those that are understood.
+    Url(String),
+    /// The directory cannot be made or written to: path and reason.
+    NotWritable(PathBuf, String),
+    /// Another process has the directory open.
+    InUse(PathBuf),
+    /// The files are not what was written: path and reason.
+    Damaged(PathBuf, String),
+    /// A newer version of the program wrote the schema: its version and ours.
+    Newer(u64, u64),
+    /// The server does not answer, or refuses: URL and reason.
+    Connect(String, String),
+    /// Anything else the database said.
+    Failed(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Url(url) => {
+                write!(f, "{url:?} is no database URL: surrealkv://PATH, mem://, ws://HOST:PORT or wss://HOST:PORT")
+            }
+            OpenError::NotWritable(path, why) => {
+                write!(f, "the database directory {} cannot be written: {why}", path.display())
+            }
+            OpenError::InUse(path) => {
+                write!(f, "the database in {} is in use by another process", path.display())
+            }
+            OpenError::Damaged(path, why) => {
+                write!(f, "the database in {} is damaged: {why}", path.display())
+            }
+            OpenError::Newer(stored, ours) => write!(
+                f,
+                "the database was written by a newer version of this program (schema {stored}, this one knows {ours})"
+            ),
+            OpenError::Connect(url, why) => write!(f, "cannot connect to the database at {url}: {why}"),
+            OpenError::Failed(why) => write!(f, "the database cannot be opened: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+fn failed(error: impl fmt::Display) -> OpenError {
+    OpenError::Failed(error.to_string())
+}
+
+enum Place {
+    Memory,
+    Directory(PathBuf),
+    Server,
+}
+
+fn place(url: &str) -> Result<Place, OpenError> {
+    match url.split_once("://") {
+        Some(("mem" | "memory", "")) => Ok(Place::Memory),
+        Some(("surrealkv", path)) if !path.is_empty() && !path.contains('?') => Ok(Place::Directory(path.into())),
+        Some(("ws" | "wss", host)) if !host.is_empty() => Ok(Place::Server),
+        _ => Err(OpenError::Url(url.to_owned())),
+    }
+}
+
+impl SurrealStore {
+    /// Opens the database and brings its schema up to date.
+    pub async fn open(options: SurrealOptions) -> Result<SurrealStore, OpenError> {
+        let place = place(&options.url)?;
+        let runtime = call::runtime().map_err(failed)?;
+        let connecting = runtime.spawn(connect(place, options));
+        let connection = match connecting.await {
+            Ok(connection) => connection,
+            Err(died) => Err(failed(died)),
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(why) => {
+                runtime.shutdown_background();
+                return Err(why);
+            }
+        };
+        let calls = Calls::new(runtime, connection);
+        match schema::migrate(&calls).await {
+            Ok(Ok(())) => Ok(Engine::over(SurrealRows { calls })),
+            Ok(Err(stored)) => {
+                calls.close().await;
+                Err(OpenError::Newer(stored, schema::VERSION))
+            }
+            Err(why) => {
+                calls.close().await;
+                Err(failed(why))
+            }
+        }
+    }
+}
+
+impl SurrealStore {
+    /// Writes another schema version, as a later program would. For tests of what an older one does then.
+    #[doc(hidden)]
+    pub async fn set_schema_version(&self, version: u64) -> crate::Result<()> {
+        let mut bound = surrealdb_types::Variables::new();
+        bound.insert("version", value::int(version));
+        let text = "UPSERT meta:schema SET version = $version;\n";
+        self.rows().calls.transaction(text, bound).await.map_err(Into::into)
+    }
+}
+
+async fn connect(place: Place, options: SurrealOptions) -> Result<Connection, OpenError> {
+    let SurrealOptions { namespace, database, .. } = &options;
+    match place {
+        Place::Server => server(options).await,
+        Place::Memory => {
+            let datastore = Datastore::builder().build_with_path("memory").await.map_err(failed)?;
+            embedded(datastore, namespace, database).await.map_err(failed)
+        }
+        Place::Directory(path) => {
+            check_writable(&path)?;
+            let damaged = |why: String| damaged_or_in_use(&path, why);
+            let url = format!("surrealkv://{}", path.display());
+            let datastore = Datastore::builder().with_config(engine_settings()).build_with_path(&url);
+            let datastore = datastore.await.map_err(|error| damaged(error.to_string()))?;
+            embedded(datastore, namespace, database).await.map_err(damaged)
+        }
+    }
+}
+
+/// The engine's own defaults take half of the machine's memory for a cache and a gigabyte and more for what
+/// is being written. Values stay in the tables: their blocks carry checksums, a separate value log's do not.
+fn engine_settings() -> ConfigMap {
+    ConfigMap::empty()
+        .with_key_value("datastore_sync", "every")
+        .with_key_value("surrealkv_block_cache_capacity", BLOCK_CACHE_BYTES.to_string())
+        .with_key_value("surrealkv_max_memtable_size", MEMTABLE_BYTES.to_string())
+        .with_key_value("surrealkv_enable_vlog", "false")
+}
+
+async fn embedded(datastore: Arc<Datastore>, namespace: &str, database: &str) -> Result<Connection, String> {
+    datastore.check_version().await.map_err(|error| error.to_string())?;
+    datastore.bootstrap().await.map_err(|error| error.to_string())?;
+    let db = Surreal::<Db>::unstable_from_datastore(Arc::clone(&datastore), None).await;
+    let db = db.map_err(|error| error.message().to_owned())?;
+    let used = db.use_ns(namespace).use_db(database).await;
+    used.map_err(|error| error.message().to_owned())?;
+    Ok(Connection::Embedded(db, datastore))
+}
+
+async fn server(options: SurrealOptions) -> Result<Connection, OpenError> {
+    let url = options.url.clone();
+    let connecting = async {
+        let db = surrealdb::engine::any::connect(options.url.as_str()).await?;
+        if let (Some(username), Some(password)) = (options.username, options.password) {
+            db.signin(Root { username, password }).await?;
+        }
+        db.use_ns(&options.namespace).use_db(&options.database).await?;
+        Ok(db)
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(db)) => Ok(Connection::Remote(db)),
+        Ok(Err(error)) => {
+            let error: surrealdb::Error = error;
+            Err(OpenError::Connect(url, error.message().to_owned()))
+        }
+        Err(_) => Err(OpenError::Connect(url, format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+    }
+}
+
+fn check_writable(path: &Path) -> Result<(), OpenError> {
+    let refused = |error: std::io::Error| OpenError::NotWritable(path.to_owned(), error.to_string());
+    std::fs::create_dir_all(path).map_err(refused)?;
+    let probe = path.join(".writable");
+    std::fs::write(&probe, b"").map_err(refused)?;
+    std::fs::remove_file(&probe).map_err(refused)
+}
+
+fn damaged_or_in_use(path: &Path, why: String) -> OpenError {
+    // The engine gives its reasons as text only.
+    if why.to_ascii_lowercase().contains("lock") {
+        OpenError::InUse(path.to_owned())
+    } else {
+        OpenError::Damaged(path.to_owned(), why)
+    }
+}

@@ -1,0 +1,391 @@
+//! Reads, each one statement, and so one snapshot.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::{Bound, RangeInclusive};
+
+use protocol_core::Timestamp;
+use surrealdb_types::{Value, Variables};
+
+use super::SurrealRows;
+use super::rows as codec;
+use super::value::*;
+use super::write;
+use crate::error::{Error, Result};
+use crate::rows::*;
+use crate::types::*;
+
+fn bind<const N: usize>(values: [(&str, Value); N]) -> Variables {
+    let mut bound = Variables::new();
+    for (name, value) in values {
+        bound.insert(name, value);
+    }
+    bound
+}
+
+fn all_of(table: &str, first: Id) -> Value {
+    range2(table, &id(first), Bound::Unbounded, Bound::Unbounded)
+}
+
+fn one<T>(what: &'static str, value: Value, read: impl FnOnce(Fields) -> Result<T>) -> Result<Option<T>> {
+    rows(what, value)?.into_iter().next().map(read).transpose()
+}
+
+fn many<T>(what: &'static str, value: Value, read: impl FnMut(Fields) -> Result<T>) -> Result<Vec<T>> {
+    rows(what, value)?.into_iter().map(read).collect()
+}
+
+const FOLDER: &str = "RETURN {
+    mailbox: (SELECT * FROM $mailbox),
+    folder: (SELECT * FROM $folder),
+    rows: (SELECT * FROM $rows)
+}";
+
+const CHANGES: &str = "RETURN {
+    folder: (SELECT * FROM $folder),
+    rows: (SELECT * FROM $rows WHERE modseq > $modseq),
+    gone: (SELECT VALUE uids FROM $gone)
+}";
+
+const META: &str = "RETURN {
+    folder: (SELECT VALUE name FROM $folder),
+    rows: (SELECT id, type::record('object', [$mailbox, message]).meta AS meta FROM $rows)
+}";
+
+#[async_trait::async_trait]
+impl Rows for SurrealRows {
+    async fn apply(&self, what: &'static str, writes: Writes) -> Result<(), ApplyError> {
+        let Some(transaction) = write::transaction(&writes).map_err(ApplyError::Other)? else {
+            return Ok(());
+        };
+        let outcome = self.calls.transaction(&transaction.text, transaction.bound).await;
+        if let Err(ApplyError::Other(error)) = &outcome {
+            tracing::error!(operation = what, %error, "a transaction failed");
+        }
+        outcome
+    }
+
+    async fn pause(&self, attempt: u32) {
+        self.calls.pause(attempt).await;
+    }
+
+    async fn ping(&self) -> Result<()> {
+        // A write, for a database that can only be read is not ready.
+        let text = "UPSERT meta:ping SET version = 0 RETURN NONE;\n";
+        match self.calls.transaction(text, Variables::new()).await {
+            // Somebody else is writing the same row: it can be written.
+            Ok(()) | Err(ApplyError::Stale) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn close(&self) {
+        self.calls.close().await;
+    }
+
+    async fn directory_rev(&self) -> Result<u64> {
+        let value = self.calls.read("SELECT rev FROM meta:directory", Variables::new()).await?;
+        one("meta", value, |mut row| row.int("rev"))?.ok_or_else(|| corrupt("meta", "directory"))
+    }
+
+    async fn orgs(&self) -> Result<Vec<Org>> {
+        let value = self.calls.read("SELECT * FROM organization", Variables::new()).await?;
+        many("organization", value, |row| Ok(codec::read_org(row)?.org))
+    }
+
+    async fn org_named(&self, name: &str) -> Result<Option<OrgRow>> {
+        let query = "SELECT * FROM organization WHERE name = $name";
+        let value = self.calls.read(query, bind([("name", text(name))])).await?;
+        one("organization", value, codec::read_org)
+    }
+
+    async fn org(&self, id: OrgId) -> Result<Option<OrgRow>> {
+        let key = record("organization", id.to_string());
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("organization", value, codec::read_org)
+    }
+
+    async fn domains(&self) -> Result<Vec<Domain>> {
+        let value = self.calls.read("SELECT * FROM has_domain", Variables::new()).await?;
+        many("has_domain", value, codec::read_edge)
+    }
+
+    async fn domain(&self, name: &str) -> Result<Option<Domain>> {
+        let key = record("has_domain", name);
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("has_domain", value, codec::read_edge)
+    }
+
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>> {
+        let value = self.calls.read("SELECT * FROM mailbox", Variables::new()).await?;
+        many("mailbox", value, |mut row| Ok(codec::read_mailbox(&mut row)?.mailbox))
+    }
+
+    async fn mailbox(&self, id: MailboxId) -> Result<Option<MailboxRow>> {
+        let key = record("mailbox", id.to_string());
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("mailbox", value, |mut row| codec::read_mailbox(&mut row))
+    }
+
+    async fn administrators(&self, org: Option<OrgId>) -> Result<Vec<Mailbox>> {
+        let all = match org {
+            Some(org) => all_of("administrator", org.0),
+            None => range("administrator", Bound::Unbounded, Bound::Unbounded),
+        };
+        let query = "SELECT * FROM (SELECT VALUE mailbox FROM $all)";
+        let value = self.calls.read(query, bind([("all", all)])).await?;
+        many("mailbox", value, |mut row| Ok(codec::read_mailbox(&mut row)?.mailbox))
+    }
+
+    async fn aliases(&self) -> Result<Vec<Alias>> {
+        let value = self.calls.read("SELECT * FROM alias", Variables::new()).await?;
+        many("alias", value, codec::read_alias)
+    }
+
+    async fn addresses(&self, addresses: &[String]) -> Result<Vec<Option<AddressRow>>> {
+        let query = "RETURN {
+            mailboxes: (SELECT * FROM (SELECT VALUE mailbox FROM $addresses)),
+            aliases: (SELECT * FROM $aliases)
+        }";
+        let keys = |table: &str| list(addresses.iter().map(|address| record(table, address.as_str())));
+        let bound = bind([("addresses", keys("address")), ("aliases", keys("alias"))]);
+        let mut answer = Fields::of("address", self.calls.read(query, bound).await?)?;
+        let mut found = HashMap::new();
+        for alias in many("alias", answer.take("aliases"), codec::read_alias)? {
+            found.insert(alias.address.clone(), AddressRow::Alias(alias));
+        }
+        for mut row in rows("mailbox", answer.take("mailboxes"))? {
+            let mailbox = codec::read_mailbox(&mut row)?.mailbox;
+            found.insert(mailbox.address.clone(), AddressRow::Mailbox(mailbox));
+        }
+        Ok(addresses.iter().map(|address| found.get(address).cloned()).collect())
+    }
+
+    async fn credential(&self, mailbox: MailboxId) -> Result<Option<PasswordRecord>> {
+        let key = record("credential", mailbox.to_string());
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("credential", value, |mut row| {
+            Ok(PasswordRecord { argon2: row.text("argon2")?, scram_sealed: row.bytes("scram_sealed")? })
+        })
+    }
+
+    async fn mailbox_states(&self, ids: &[MailboxId]) -> Result<Vec<Option<MailboxState>>> {
+        let mut bound = bind([("mailboxes", list(ids.iter().map(|id| record("mailbox", id.to_string()))))]);
+        let mut folders = String::new();
+        for (n, id) in ids.iter().enumerate() {
+            let separator = if n == 0 { "" } else { ", " };
+            folders.push_str(&format!("{separator}$f{n}"));
+            bound.insert(format!("f{n}"), all_of("folder", id.0));
+        }
+        let query = format!(
+            "RETURN {{
+                mailboxes: (SELECT *, domain.quota_mailbox_bytes AS domain_quota FROM $mailboxes),
+                folders: (SELECT * FROM {folders})
+            }}"
+        );
+        let mut answer = Fields::of("mailbox", self.calls.read(query, bound).await?)?;
+        let mut states = HashMap::new();
+        for mut row in rows("mailbox", answer.take("mailboxes"))? {
+            let domain_quota_bytes = row.optional_int("domain_quota")?;
+            let row = codec::read_mailbox(&mut row)?;
+            let state = MailboxState { row, folders: Vec::new(), domain_quota_bytes };
+            states.insert(state.row.mailbox.id, state);
+        }
+        for row in rows("folder", answer.take("folders"))? {
+            let folder = codec::read_folder(row)?;
+            if let Some(state) = states.get_mut(&folder.mailbox) {
+                state.folders.push(folder);
+            }
+        }
+        Ok(ids.iter().map(|id| states.remove(id)).collect())
+    }
+
+    async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>> {
+        let bound = bind([("all", all_of("subscription", mailbox.0))]);
+        let value = self.calls.read("SELECT id FROM $all", bound).await?;
+        let mut names = many("subscription", value, |mut row| match row.key_pair()? {
+            (_, Value::String(name)) => Ok(name),
+            _ => Err(corrupt("subscription", "id")),
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn folder_mailbox(&self, folder: FolderId) -> Result<Option<MailboxId>> {
+        let key = record("folder_owner", folder.to_string());
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("folder_owner", value, |mut row| Ok(MailboxId(row.id("mailbox")?)))
+    }
+
+    async fn folder(&self, mailbox: MailboxId, folder: FolderId, select: Select) -> Result<Option<FolderRead>> {
+        let rows_wanted = match select {
+            Select::None => list([]),
+            Select::All => all_of("message", folder.0),
+            Select::Uids(uids) => {
+                let uids: BTreeSet<u32> = uids.into_iter().collect();
+                list(uids.into_iter().map(|uid| codec::message_key(folder, uid)))
+            }
+        };
+        let bound = bind([
+            ("mailbox", record("mailbox", mailbox.to_string())),
+            ("folder", codec::folder_key(mailbox, folder)),
+            ("rows", rows_wanted),
+        ]);
+        let mut answer = Fields::of("folder", self.calls.read(FOLDER, bound).await?)?;
+        let mailbox = one("mailbox", answer.take("mailbox"), |mut row| codec::read_mailbox(&mut row))?;
+        let folder = one("folder", answer.take("folder"), codec::read_folder)?;
+        let (Some(mailbox), Some(folder)) = (mailbox, folder) else { return Ok(None) };
+        let mut rows = many("message", answer.take("rows"), codec::read_message)?;
+        rows.sort_unstable_by_key(|row| row.uid);
+        Ok(Some(FolderRead { mailbox, folder, rows }))
+    }
+
+    async fn changes(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        modseq: u64,
+    ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>> {
+        let later = range2("expunged", &id(folder.0), Bound::Excluded(int(modseq)), Bound::Unbounded);
+        let bound = bind([
+            ("folder", codec::folder_key(mailbox, folder)),
+            ("rows", all_of("message", folder.0)),
+            ("gone", later),
+            ("modseq", int(modseq)),
+        ]);
+        let mut answer = Fields::of("folder", self.calls.read(CHANGES, bound).await?)?;
+        let Some(folder) = one("folder", answer.take("folder"), codec::read_folder)? else { return Ok(None) };
+        let mut rows = many("message", answer.take("rows"), codec::read_message)?;
+        rows.sort_unstable_by_key(|row| row.uid);
+        let mut gone = Vec::new();
+        for uids in answer.list("gone")? {
+            let Value::Array(uids) = uids else { return Err(corrupt("expunged", "uids")) };
+            for uid in uids.iter() {
+                gone.push(as_int("expunged", uid)?);
+            }
+        }
+        gone.sort_unstable();
+        Ok(Some((folder, rows, gone)))
+    }
+
+    async fn meta(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        uids: RangeInclusive<u32>,
+    ) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
+        let bounds = |uid: &u32| Bound::Included(int(u64::from(*uid)));
+        let wanted = if uids.is_empty() {
+            list([])
+        } else {
+            range2("message", &id(folder.0), bounds(uids.start()), bounds(uids.end()))
+        };
+        let bound = bind([
+            ("mailbox", id(mailbox.0)),
+            ("folder", codec::folder_key(mailbox, folder)),
+            ("rows", wanted),
+        ]);
+        let mut answer = Fields::of("meta", self.calls.read(META, bound).await?)?;
+        if answer.list("folder")?.is_empty() {
+            return Ok(None);
+        }
+        let mut meta = many("meta", answer.take("rows"), |mut row| {
+            let (_, uid) = row.key_pair()?;
+            Ok((as_int("meta", &uid)?, row.bytes("meta")?))
+        })?;
+        meta.sort_unstable_by_key(|(uid, _)| *uid);
+        Ok(Some(meta))
+    }
+
+    async fn objects(&self, mailbox: MailboxId, messages: &[MessageId]) -> Result<Vec<(MessageId, u32, u64)>> {
+        let ids = list(messages.iter().map(|message| codec::object_key(mailbox, *message)));
+        let value = self.calls.read("SELECT id, refs, size FROM $ids", bind([("ids", ids)])).await?;
+        many("object", value, |mut row| {
+            let (_, message) = row.key_pair()?;
+            Ok((MessageId(as_id("object", &message)?), row.int("refs")?, row.int("size")?))
+        })
+    }
+
+    async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>> {
+        let bound = bind([("all", all_of("object", mailbox.0))]);
+        let value = self.calls.read("SELECT id FROM $all", bound).await?;
+        let mut ids = many("object", value, |mut row| {
+            let (_, message) = row.key_pair()?;
+            Ok(MessageId(as_id("object", &message)?))
+        })?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    async fn due(&self, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Result<Vec<DueKey>> {
+        // The key after every job of that millisecond.
+        let last = key2(signed(now.0), Value::Range(Box::new((..).into())));
+        let bound = bind([
+            ("due", range("due", Bound::Unbounded, Bound::Included(last))),
+            ("ended", signed(lease_ended.0)),
+            ("limit", int(limit as u64)),
+        ]);
+        let query = "SELECT * FROM $due WHERE !leased OR id[0] < $ended LIMIT $limit";
+        let mut due = many("due", self.calls.read(query, bound).await?, codec::read_due)?;
+        due.sort_unstable();
+        Ok(due)
+    }
+
+    async fn due_first(&self) -> Result<Option<Timestamp>> {
+        let value = self.calls.read("SELECT * FROM due LIMIT 1", Variables::new()).await?;
+        Ok(one("due", value, codec::read_due)?.map(|key| key.at))
+    }
+
+    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>> {
+        let ids = list(ids.iter().map(|id| record("outbound_queue", id.to_string())));
+        let value = self.calls.read("SELECT * FROM $ids", bind([("ids", ids)])).await?;
+        many("job", value, codec::read_job)
+    }
+
+    async fn jobs_oldest(&self, limit: usize) -> Result<Vec<JobRow>> {
+        let query = "SELECT * FROM outbound_queue ORDER BY created, id LIMIT $limit";
+        let limit = bind([("limit", int(limit as u64))]);
+        many("job", self.calls.read(query, limit).await?, codec::read_job)
+    }
+
+    async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>> {
+        let query = "SELECT * FROM outbound_queue
+            WHERE state IN ['dead', 'cancelled'] AND updated < $before LIMIT $limit";
+        let bound = bind([("before", signed(before.0)), ("limit", int(limit as u64))]);
+        many("job", self.calls.read(query, bound).await?, codec::read_job)
+    }
+
+    async fn deliveries(&self, job: JobId) -> Result<Vec<DeliveryRecord>> {
+        let bound = bind([("all", all_of("delivery", job.0))]);
+        many("delivery", self.calls.read("SELECT * FROM $all", bound).await?, codec::read_delivery)
+    }
+
+    async fn clean_deliveries(&self, before: Timestamp) -> Result<u64> {
+        let query = "SELECT VALUE id FROM delivery WHERE at < $before LIMIT 1000";
+        let mut cleaned = 0;
+        loop {
+            let value = self.calls.read(query, bind([("before", signed(before.0))])).await?;
+            let count = match &value {
+                Value::Array(ids) => ids.len() as u64,
+                _ => return Err(corrupt("delivery", "the list")),
+            };
+            if count == 0 {
+                return Ok(cleaned);
+            }
+            let outcome = self.calls.transaction("DELETE $ids RETURN NONE;\n", bind([("ids", value)])).await;
+            match outcome {
+                Ok(()) => cleaned += count,
+                // Another instance is cleaning the same rows.
+                Err(ApplyError::Stale) => self.calls.pause(1).await,
+                Err(other) => return Err(Error::from(other)),
+            }
+        }
+    }
+
+    async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>> {
+        let query = "SELECT org, message FROM outbound_queue WHERE state != 'cancelled'";
+        let value = self.calls.read(query, Variables::new()).await?;
+        let read = |mut row: Fields| Ok((OrgId(row.id("org")?), MessageId(row.id("message")?)));
+        let messages: BTreeSet<_> = many("job", value, read)?.into_iter().collect();
+        Ok(messages.into_iter().collect())
+    }
+}

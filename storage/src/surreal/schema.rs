@@ -1,0 +1,193 @@
+//! The schema and its versions.
+//!
+//! Record IDs are chosen so that the natural reads are range scans: a mailbox's folders are
+//! `folder:[mailbox, folder]`, a folder's messages `message:[folder, uid]`, its removals
+//! `expunged:[folder, modseq]`, what is due `due:[time, job]`. IDs are text, times are milliseconds since the
+//! epoch, flags are an integer's bits. Rows that guard others carry a revision, `rev`.
+
+use surrealdb_types::Variables;
+
+use super::call::Calls;
+use super::value::{Fields, int};
+use crate::error::{Error, Result};
+use crate::rows::ApplyError;
+
+/// The version this program writes.
+pub const VERSION: u64 = 1;
+
+/// What each version adds to the one before it.
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1];
+
+const VERSION_1: &str = "
+DEFINE TABLE organization SCHEMAFULL;
+DEFINE FIELD name ON organization TYPE string;
+DEFINE FIELD created ON organization TYPE int;
+DEFINE FIELD sealed_key ON organization TYPE bytes;
+DEFINE INDEX organization_name ON organization FIELDS name UNIQUE;
+
+DEFINE TABLE domain SCHEMAFULL;
+DEFINE FIELD name ON domain TYPE string;
+DEFINE TABLE has_domain TYPE RELATION IN organization OUT domain SCHEMAFULL;
+DEFINE FIELD dkim_selector ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_ed25519_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_ed25519_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_headers ON has_domain TYPE option<string>;
+DEFINE FIELD require_spf_pass ON has_domain TYPE option<bool>;
+DEFINE FIELD require_dkim_pass ON has_domain TYPE option<bool>;
+DEFINE FIELD require_dmarc_pass ON has_domain TYPE option<bool>;
+DEFINE FIELD outbound_dnssec_validate ON has_domain TYPE option<bool>;
+DEFINE FIELD enc_mode ON has_domain TYPE option<string>;
+DEFINE FIELD enc_sse_c_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD enc_wrapped_dek_customer ON has_domain TYPE option<string>;
+DEFINE FIELD enc_e2ee_recipient ON has_domain TYPE option<string>;
+DEFINE FIELD quota_max_recipients_per_message ON has_domain TYPE option<int>;
+DEFINE FIELD quota_hourly_send_limit ON has_domain TYPE option<int>;
+DEFINE FIELD quota_daily_send_limit ON has_domain TYPE option<int>;
+DEFINE FIELD quota_max_queued_jobs ON has_domain TYPE option<int>;
+DEFINE FIELD plus_addressing ON has_domain TYPE option<bool>;
+DEFINE FIELD plus_delimiter ON has_domain TYPE option<string>;
+DEFINE FIELD catch_all ON has_domain TYPE option<string>;
+DEFINE FIELD quota_mailbox_bytes ON has_domain TYPE option<int>;
+
+DEFINE TABLE mailbox SCHEMAFULL;
+DEFINE FIELD org ON mailbox TYPE string;
+DEFINE FIELD address ON mailbox TYPE string;
+DEFINE FIELD domain ON mailbox TYPE record<has_domain>;
+DEFINE FIELD name ON mailbox TYPE string;
+DEFINE FIELD quota_bytes ON mailbox TYPE option<int>;
+DEFINE FIELD used_bytes ON mailbox TYPE int;
+DEFINE FIELD disabled ON mailbox TYPE bool;
+DEFINE FIELD admin ON mailbox TYPE bool;
+DEFINE FIELD rev ON mailbox TYPE int;
+DEFINE FIELD uid_validity_last ON mailbox TYPE int;
+DEFINE FIELD uid_validity_vacated ON mailbox TYPE int;
+DEFINE TABLE address SCHEMAFULL;
+DEFINE FIELD mailbox ON address TYPE record<mailbox>;
+DEFINE TABLE alias SCHEMAFULL;
+DEFINE FIELD org ON alias TYPE string;
+DEFINE FIELD targets ON alias TYPE array<string>;
+DEFINE TABLE administrator SCHEMAFULL;
+DEFINE FIELD mailbox ON administrator TYPE record<mailbox>;
+DEFINE TABLE credential SCHEMAFULL;
+DEFINE FIELD argon2 ON credential TYPE string;
+DEFINE FIELD scram_sealed ON credential TYPE bytes;
+
+DEFINE TABLE folder SCHEMAFULL;
+DEFINE FIELD name ON folder TYPE string;
+DEFINE FIELD special_use ON folder TYPE option<string>;
+DEFINE FIELD uid_validity ON folder TYPE int;
+DEFINE FIELD uid_next ON folder TYPE int;
+DEFINE FIELD highest_modseq ON folder TYPE int;
+DEFINE FIELD keywords ON folder TYPE array<string>;
+DEFINE FIELD messages ON folder TYPE int;
+DEFINE FIELD unseen ON folder TYPE int;
+DEFINE FIELD size ON folder TYPE int;
+DEFINE TABLE folder_owner SCHEMAFULL;
+DEFINE FIELD mailbox ON folder_owner TYPE string;
+DEFINE TABLE message SCHEMAFULL;
+DEFINE FIELD flags ON message TYPE int;
+DEFINE FIELD modseq ON message TYPE int;
+DEFINE FIELD size ON message TYPE int;
+DEFINE FIELD date ON message TYPE int;
+DEFINE FIELD message ON message TYPE string;
+DEFINE TABLE expunged SCHEMAFULL;
+DEFINE FIELD uids ON expunged TYPE array<int>;
+DEFINE TABLE object SCHEMAFULL;
+DEFINE FIELD refs ON object TYPE int;
+DEFINE FIELD size ON object TYPE int;
+DEFINE FIELD meta ON object TYPE bytes;
+DEFINE TABLE subscription SCHEMAFULL;
+
+DEFINE TABLE outbound_queue SCHEMAFULL;
+DEFINE FIELD rev ON outbound_queue TYPE int;
+DEFINE FIELD org ON outbound_queue TYPE string;
+DEFINE FIELD message ON outbound_queue TYPE string;
+DEFINE FIELD size ON outbound_queue TYPE int;
+DEFINE FIELD sender ON outbound_queue TYPE string;
+DEFINE FIELD domain ON outbound_queue TYPE string;
+DEFINE FIELD recipients ON outbound_queue TYPE array<string>;
+DEFINE FIELD envid ON outbound_queue TYPE option<string>;
+DEFINE FIELD ret ON outbound_queue TYPE option<string>;
+DEFINE FIELD eight_bit ON outbound_queue TYPE bool;
+DEFINE FIELD binary ON outbound_queue TYPE bool;
+DEFINE FIELD smtputf8 ON outbound_queue TYPE bool;
+DEFINE FIELD require_tls ON outbound_queue TYPE bool;
+DEFINE FIELD is_dsn ON outbound_queue TYPE bool;
+DEFINE FIELD created ON outbound_queue TYPE int;
+DEFINE FIELD starts ON outbound_queue TYPE int;
+DEFINE FIELD first_due ON outbound_queue TYPE int;
+DEFINE FIELD state ON outbound_queue TYPE string;
+DEFINE FIELD attempts ON outbound_queue TYPE int;
+DEFINE FIELD epoch ON outbound_queue TYPE int;
+DEFINE FIELD owner ON outbound_queue TYPE option<string>;
+DEFINE FIELD lease_until ON outbound_queue TYPE option<int>;
+DEFINE FIELD due ON outbound_queue TYPE int;
+DEFINE FIELD updated ON outbound_queue TYPE int;
+DEFINE FIELD dot_sent ON outbound_queue TYPE array<int>;
+DEFINE FIELD deliveries ON outbound_queue TYPE int;
+DEFINE TABLE due SCHEMAFULL;
+DEFINE FIELD leased ON due TYPE bool;
+DEFINE TABLE delivery SCHEMAFULL;
+DEFINE FIELD at ON delivery TYPE int;
+DEFINE FIELD record ON delivery TYPE string;
+
+DEFINE TABLE suppression SCHEMAFULL;
+DEFINE TABLE rate_window SCHEMAFULL;
+DEFINE TABLE idempotency SCHEMAFULL;
+DEFINE TABLE calendar SCHEMAFULL;
+DEFINE TABLE event SCHEMAFULL;
+DEFINE TABLE address_book SCHEMAFULL;
+DEFINE TABLE contact SCHEMAFULL;
+DEFINE TABLE file SCHEMAFULL;
+DEFINE TABLE audit SCHEMAFULL;
+
+DEFINE FIELD rev ON meta TYPE option<int>;
+UPSERT meta:directory SET rev = 0;
+";
+
+const META: &str = "
+DEFINE TABLE IF NOT EXISTS meta SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS version ON meta TYPE option<int>;
+";
+
+/// The version in the database; 0 when there is nothing.
+async fn stored(calls: &Calls) -> Result<u64> {
+    let value = calls.read("RETURN (SELECT version FROM meta:schema)", Variables::new()).await?;
+    match super::value::rows("meta", value)?.pop() {
+        Some(mut row) => Fields::int(&mut row, "version"),
+        None => Ok(0),
+    }
+}
+
+/// Brings the schema up to this program's version. `Ok(Err(version))`: it is newer than that, and nothing was
+/// touched.
+pub async fn migrate(calls: &Calls) -> Result<Result<(), u64>> {
+    calls.transaction(META, Variables::new()).await.map_err(Error::from)?;
+    let mut tries = 0;
+    loop {
+        let version = stored(calls).await?;
+        if version > VERSION {
+            return Ok(Err(version));
+        }
+        let Some(next) = usize::try_from(version).ok().and_then(|n| MIGRATIONS.get(n)) else {
+            return Ok(Ok(()));
+        };
+        let mut bound = Variables::new();
+        bound.insert("version", int(version + 1));
+        bound.insert("before", int(version));
+        // Two instances may start at once: the one that comes second finds the version it expected gone.
+        let text = format!(
+            "IF ((SELECT VALUE version FROM meta:schema)[0] ?? 0) != $before {{ THROW 'inbox:stale' }};\n\
+             {next}UPSERT meta:schema SET version = $version;\n"
+        );
+        match calls.transaction(&text, bound).await {
+            Err(ApplyError::Stale) if tries < 10 => {
+                tries += 1;
+                calls.pause(tries).await;
+            }
+            outcome => outcome.map_err(Error::from)?,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What only a database in files can show, and how opening one fails.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use storage::*;
+
+use crate::support::{Directory, *};
+
+async fn open(directory: &Directory) -> S {
+    Arc::new(SurrealStore::open(directory.options()).await.unwrap())
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = open(&directory).await;
+        let alice = alice(&store).await;
+        let placed = fill(&store, alice.id, 20).await;
+        let inbox = placed[0].folder;
+        store.set_flags(inbox, &[3, 4], FlagOp::Add, &flags(Flags::DELETED, &["k"]), None).await.unwrap();
+        store.expunge(inbox, &[3]).await.unwrap();
+        queue(&store, vec![job(alice.org, at(10), &["a@example.net"])]).await;
+        let claimed = store.claim_jobs("w", at(10), secs(60), secs(5), 1).await.unwrap();
+        let before = (store.load_folder(inbox).await.unwrap(), store.meta(inbox, 1..=20).await.unwrap());
+        let (jobs, due) = (store.list_jobs(9).await.unwrap(), store.next_due().await.unwrap());
+        store.close().await;
+        assert!(matches!(store.ping().await, Err(Error::Unavailable(_))));
+        drop(store);
+
+        let store = open(&directory).await;
+        store.ping().await.unwrap();
+        let after = (store.load_folder(inbox).await.unwrap(), store.meta(inbox, 1..=20).await.unwrap());
+        assert_eq!(after, before);
+        assert_eq!((store.list_jobs(9).await.unwrap(), store.next_due().await.unwrap()), (jobs, due));
+        store.release_job(fence(&claimed[0]), at(30)).await.unwrap();
+        assert_eq!(fill(&store, alice.id, 1).await[0].row.uid, 21);
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_store_that_was_not_closed_loses_nothing() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = open(&directory).await;
+        let alice = alice(&store).await;
+        fill(&store, alice.id, 5).await;
+        // The files as a crash would leave them: copied while the store is open.
+        let copy = Directory::new();
+        copy_files(&directory.path(), &copy.path());
+        let crashed = open(&copy).await;
+        assert_eq!(crashed.load_folder(folder(&store, alice.id, "INBOX").await.id).await.unwrap().1.len(), 5);
+        crashed.close().await;
+        store.close().await;
+    });
+}
+
+fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_files(&entry.path(), &target);
+        } else if entry.file_name() != "LOCK" {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+async fn open_error(options: SurrealOptions) -> DatabaseOpenError {
+    match SurrealStore::open(options).await {
+        Ok(_) => panic!("the database was opened"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn opening_fails_with_a_reason() {
+    let directory = Directory::new();
+    block_on(async {
+        for url in ["", "mysql://x", "surrealkv://", "ws://", "data/db", "mem://x"] {
+            assert_eq!(open_error(SurrealOptions::at(url)).await, DatabaseOpenError::Url(url.into()));
+        }
+        let store = open(&directory).await;
+        let second = open_error(directory.options()).await;
+        assert_eq!(second, DatabaseOpenError::InUse(directory.path()));
+        store.close().await;
+
+        let file = directory.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let below = SurrealOptions::at(format!("surrealkv://{}/db", file.display()));
+        assert!(matches!(open_error(below).await, DatabaseOpenError::NotWritable(..)));
+
+        let nobody = open_error(SurrealOptions::at("ws://127.0.0.1:9")).await;
+        assert!(matches!(nobody, DatabaseOpenError::Connect(..)), "{nobody:?}");
+    });
+}
+
+#[test]
+fn a_directory_without_permission_is_named() {
+    let directory = Directory::new();
+    let path = directory.path();
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o555)).unwrap();
+    // Permissions do not hold back the superuser.
+    if std::fs::write(path.join("probe"), b"").is_ok() {
+        return;
+    }
+    let error = block_on(open_error(directory.options()));
+    assert!(matches!(error, DatabaseOpenError::NotWritable(named, _) if named == path));
+}
+
+#[test]
+fn sc6_damaged_files_are_reported() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = open(&directory).await;
+        alice(&store).await;
+        store.close().await;
+    });
+    // The manifest says which tables there are.
+    let manifest = directory.path().join("manifest");
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(&manifest).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        std::fs::write(&path, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    let error = block_on(open_error(directory.options()));
+    assert!(matches!(error, DatabaseOpenError::Damaged(..)), "{error:?}");
+}
+
+#[test]
+fn a_newer_schema_stops_the_start() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = SurrealStore::open(directory.options()).await.unwrap();
+        store.set_schema_version(77).await.unwrap();
+        store.close().await;
+        let error = open_error(directory.options()).await;
+        assert!(matches!(error, DatabaseOpenError::Newer(77, ours) if ours < 77), "{error:?}");
+        assert!(error.to_string().contains("newer version"));
+    });
+}

@@ -1,0 +1,117 @@
+//! One suite of scenarios against every row store, and a comparison of them under random operations.
+
+mod claims;
+mod compare;
+mod directory;
+mod durable;
+mod figures;
+mod folders;
+mod messages;
+mod queue;
+mod support;
+
+use std::sync::Arc;
+
+use storage::{MemoryStore, Store, SurrealOptions, SurrealStore};
+use support::{Directory, block_on};
+
+/// Runs one scenario against all stores that need no server, each empty at first.
+macro_rules! against_all_stores {
+    ($($module:ident: $($scenario:ident),* $(,)?);* $(;)?) => {
+        mod memory {
+            $(mod $module {$(
+                #[test]
+                fn $scenario() {
+                    crate::block_on(crate::$module::$scenario(crate::memory()));
+                }
+            )*})*
+        }
+        mod surreal_memory {
+            $(mod $module {$(
+                #[test]
+                fn $scenario() {
+                    crate::on_surreal_memory(crate::$module::$scenario);
+                }
+            )*})*
+        }
+        mod surreal_files {
+            $(mod $module {$(
+                #[test]
+                fn $scenario() {
+                    crate::on_surreal_files(crate::$module::$scenario);
+                }
+            )*})*
+        }
+    };
+}
+
+against_all_stores! {
+    directory:
+        organisations_have_unique_names,
+        domains_belong_to_one_organisation,
+        settings_come_back_as_they_were_given,
+        mailboxes_have_their_folders,
+        an_address_is_a_mailbox_or_an_alias,
+        passwords_are_replaced,
+        deleting_a_mailbox_leaves_nothing,
+        resolution_of_recipients,
+        role_addresses_have_somebody_behind_them,
+        aliases_end_somewhere;
+    folders:
+        levels_above_are_made,
+        names_are_checked,
+        renaming_moves_what_is_below,
+        renaming_inbox_empties_it,
+        deleting_gives_back_what_was_only_there,
+        uid_validity_never_comes_back,
+        subscriptions_need_no_folder;
+    messages:
+        commits_place_in_order,
+        a_refused_commit_leaves_its_neighbours,
+        one_message_in_two_folders_counts_once,
+        the_same_message_is_not_stored_twice,
+        flags_change_and_say_so,
+        keywords_have_a_limit,
+        unchanged_since_keeps_rows,
+        expunge_takes_deleted_rows_only,
+        copies_share_the_object,
+        moves_keep_the_message,
+        changes_since_tell_everything,
+        meta_by_range,
+        mailboxes_do_not_reach_each_other,
+        concurrent_changes_are_all_counted;
+    queue:
+        jobs_come_due_in_order,
+        results_are_written_once,
+        q2_fences_hold_off_the_late,
+        leases_are_taken_over_after_the_skew,
+        so9_a_final_dot_without_result_is_in_doubt,
+        results_place_their_notices,
+        administrators_act,
+        q12_a_held_job_cannot_be_cancelled,
+        cleaning_takes_what_is_old,
+        a_job_is_queued_once;
+    claims:
+        q1_no_job_is_claimed_twice;
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+pub fn on_surreal_memory<F: Future<Output = ()>>(scenario: impl FnOnce(Arc<dyn Store>) -> F) {
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(SurrealStore::open(SurrealOptions::memory()).await.unwrap());
+        scenario(store.clone()).await;
+        store.close().await;
+    });
+}
+
+pub fn on_surreal_files<F: Future<Output = ()>>(scenario: impl FnOnce(Arc<dyn Store>) -> F) {
+    let directory = Directory::new();
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(SurrealStore::open(directory.options()).await.unwrap());
+        scenario(store.clone()).await;
+        store.close().await;
+    });
+}

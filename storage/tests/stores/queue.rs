@@ -1,0 +1,248 @@
+//! The outbound queue.
+
+use protocol_core::Timestamp;
+use storage::*;
+
+use crate::support::*;
+
+const LEASE: u64 = 120;
+
+async fn claim(store: &S, owner: &str, now: Timestamp, limit: usize) -> Vec<Job> {
+    store.claim_jobs(owner, now, secs(LEASE), secs(5), limit).await.unwrap()
+}
+
+async fn one_job(store: &S) -> (OrgId, NewJob) {
+    let org = org(store, "org").await;
+    let spec = job(org, at(10), &["a@example.net", "b@example.net"]);
+    queue(store, vec![spec.clone()]).await;
+    (org, spec)
+}
+
+fn update(job: &Job, next_due: Option<Timestamp>) -> JobUpdate {
+    JobUpdate {
+        recipients: job.spec.recipients.clone(),
+        attempts: job.attempts + 1,
+        next_due,
+        ..JobUpdate::default()
+    }
+}
+
+pub async fn jobs_come_due_in_order(store: S) {
+    let org = org(&store, "org").await;
+    let jobs: Vec<NewJob> = [30, 10, 20].map(|n| job(org, at(n), &["a@example.net"])).into();
+    queue(&store, jobs.clone()).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(at(10)));
+    assert!(claim(&store, "w", at(9), 10).await.is_empty());
+    let first = claim(&store, "w", at(25), 1).await;
+    assert_eq!(first.len(), 1);
+    let claimed = &first[0];
+    assert_eq!(claimed.spec, jobs[1]);
+    assert_eq!((claimed.state, claimed.epoch, claimed.attempts), (JobState::Processing, 1, 0));
+    assert_eq!((claimed.owner.as_deref(), claimed.lease_until), (Some("w"), Some(at(25 + 120))));
+    let second = claim(&store, "w", at(25), 10).await;
+    assert_eq!(second.iter().map(|job| job.spec.id).collect::<Vec<_>>(), [jobs[2].id]);
+    assert_eq!(store.next_due().await.unwrap(), Some(at(30)));
+    assert_eq!(claim(&store, "w", at(30), 10).await[0].spec, jobs[0]);
+    assert_eq!(store.next_due().await.unwrap(), Some(at(145)));
+    assert!(claim(&store, "w", at(31), 10).await.is_empty());
+
+    let listed = store.list_jobs(2).await.unwrap();
+    let mut ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    ids.sort();
+    assert_eq!(listed.iter().map(|job| job.spec.id).collect::<Vec<_>>(), ids[..2]);
+    let mut messages: Vec<_> = jobs.iter().map(|job| (org, job.message)).collect();
+    messages.sort();
+    assert_eq!(store.queued_messages().await.unwrap(), messages);
+}
+
+pub async fn results_are_written_once(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let job = claim(&store, "w", at(10), 1).await.remove(0);
+    let mut retry = update(&job, Some(at(70)));
+    retry.recipients[0].state = RecipientState::Delivered;
+    retry.recipients[1].reply = Some("451 later".into());
+    retry.deliveries = vec![
+        delivery("a@example.net", RecipientState::Delivered, 1, at(11)),
+        delivery("b@example.net", RecipientState::Pending, 1, at(11)),
+    ];
+    assert_eq!(store.save_job(fence(&job), retry.clone(), at(11)).await.unwrap(), []);
+    let (stored, deliveries) = store.job(spec.id).await.unwrap();
+    let stored = stored.unwrap();
+    assert_eq!((stored.state, stored.attempts, stored.due), (JobState::Queued, 1, at(70)));
+    assert_eq!((stored.owner, stored.lease_until, stored.updated), (None, None, at(11)));
+    assert_eq!((stored.spec.recipients, deliveries), (retry.recipients.clone(), retry.deliveries.clone()));
+    let fenced = Err(Refusal::Fenced.into());
+    assert_eq!(store.save_job(fence(&job), retry, at(12)).await, fenced);
+
+    let job = claim(&store, "v", at(70), 1).await.remove(0);
+    assert_eq!((job.epoch, job.attempts), (2, 1));
+    let short = JobUpdate { recipients: vec![], ..update(&job, None) };
+    assert!(matches!(store.save_job(fence(&job), short, at(71)).await, Err(Error::Refused(Refusal::Invalid(_)))));
+    let mut done = update(&job, None);
+    done.deliveries = vec![delivery("b@example.net", RecipientState::Delivered, 2, at(71))];
+    store.save_job(fence(&job), done, at(71)).await.unwrap();
+    let (stored, deliveries) = store.job(spec.id).await.unwrap();
+    assert_eq!((stored, deliveries.len(), deliveries[2].attempt), (None, 3, 2));
+    assert_eq!(store.next_due().await.unwrap(), None);
+    assert!(store.list_jobs(10).await.unwrap().is_empty() && store.queued_messages().await.unwrap().is_empty());
+    assert_eq!(store.job(JobId::random()).await, Err(Error::NotFound));
+}
+
+pub async fn q2_fences_hold_off_the_late(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let slow = claim(&store, "slow", at(10), 1).await.remove(0);
+    store.renew_job(fence(&slow), at(100), secs(60)).await.unwrap();
+    assert!(claim(&store, "fast", at(160), 1).await.is_empty());
+    // At the end of the lease its holder may not go on, though nobody else has the job yet.
+    let fenced = || Err(Refusal::Fenced.into());
+    assert_eq!(store.renew_job(fence(&slow), at(160), secs(60)).await, fenced());
+    assert_eq!(store.dot_sent(fence(&slow), &[0], at(160)).await, fenced());
+    let fast = claim(&store, "fast", at(166), 1).await.remove(0);
+    assert_eq!((fast.epoch, fast.owner.as_deref()), (slow.epoch + 1, Some("fast")));
+    assert_eq!(store.save_job(fence(&slow), update(&slow, None), at(167)).await.map(drop), fenced());
+    assert_eq!(store.release_job(fence(&slow), at(167)).await, fenced());
+    assert_eq!(store.renew_job(fence(&slow), at(167), secs(60)).await, fenced());
+    assert_eq!(store.dot_sent(fence(&slow), &[0], at(167)).await, fenced());
+    store.dot_sent(fence(&fast), &[0], at(167)).await.unwrap();
+    assert!(store.dot_sent(fence(&fast), &[2], at(167)).await.is_err());
+    store.release_job(fence(&fast), at(500)).await.unwrap();
+    assert_eq!(store.release_job(fence(&fast), at(600)).await, fenced());
+    let (job, deliveries) = store.job(spec.id).await.unwrap();
+    let job = job.unwrap();
+    assert_eq!((job.state, job.due, job.attempts, deliveries.len()), (JobState::Queued, at(500), 0, 0));
+    let nobody = Fence { job: JobId::random(), epoch: 1 };
+    assert_eq!(store.renew_job(nobody, at(1), secs(1)).await, fenced());
+}
+
+pub async fn leases_are_taken_over_after_the_skew(store: S) {
+    one_job(&store).await;
+    claim(&store, "w", at(10), 1).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(at(130)));
+    // The lease ended 5 s ago, not more.
+    assert!(claim(&store, "v", at(135), 1).await.is_empty());
+    let taken = store.claim_jobs("v", Timestamp(at(135).0 + 1), secs(LEASE), secs(5), 1).await.unwrap();
+    assert_eq!((taken.len(), taken[0].epoch, taken[0].attempts), (1, 2, 0));
+}
+
+pub async fn so9_a_final_dot_without_result_is_in_doubt(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let job = claim(&store, "w", at(10), 1).await.remove(0);
+    store.dot_sent(fence(&job), &[1], at(20)).await.unwrap();
+    store.dot_sent(fence(&job), &[1], at(21)).await.unwrap();
+    // Not sooner than ten minutes after the lease (and the skew).
+    assert!(claim(&store, "v", at(130 + 600 + 5), 1).await.is_empty());
+    let taken = claim(&store, "v", at(130 + 600 + 6), 1).await.remove(0);
+    let [untouched, doubted] = &taken.spec.recipients[..] else { panic!() };
+    assert_eq!((untouched.attempts, untouched.in_doubt), (0, 0));
+    assert_eq!((doubted.attempts, doubted.in_doubt, doubted.state), (1, 1, RecipientState::Pending));
+    assert_eq!((taken.attempts, taken.epoch), (1, 2));
+    let (_, deliveries) = store.job(spec.id).await.unwrap();
+    assert_eq!((deliveries.len(), deliveries[0].in_doubt), (1, true));
+    assert_eq!(deliveries[0].recipient, "b@example.net");
+    // A result that is written leaves no doubt behind.
+    store.dot_sent(fence(&taken), &[0, 1], at(737)).await.unwrap();
+    store.save_job(fence(&taken), update(&taken, Some(at(800))), at(738)).await.unwrap();
+    let again = claim(&store, "w", at(800), 1).await.remove(0);
+    assert_eq!(again.spec.recipients[1].in_doubt, 1);
+    assert_eq!(store.job(spec.id).await.unwrap().1.len(), 1);
+}
+
+pub async fn results_place_their_notices(store: S) {
+    let alice = alice(&store).await;
+    queue(&store, vec![job(alice.org, at(10), &["a@example.net"])]).await;
+    let claimed = claim(&store, "w", at(10), 1).await.remove(0);
+    let dsn = NewJob { is_dsn: true, sender: String::new(), ..job(alice.org, at(12), &["x@example.org"]) };
+    let also = Commit { rows: vec![row(alice.id, inbox(), 5)], jobs: vec![dsn.clone()] };
+    let nowhere = Commit { rows: vec![row(MailboxId::random(), inbox(), 5)], jobs: vec![] };
+    let bad = JobUpdate { also: nowhere, ..update(&claimed, None) };
+    assert_eq!(store.save_job(fence(&claimed), bad, at(11)).await, Err(Error::NotFound));
+    let dead = JobUpdate { also, dead: true, ..update(&claimed, None) };
+    let placed = store.save_job(fence(&claimed), dead, at(11)).await.unwrap();
+    assert_eq!((placed.len(), placed[0].row.uid), (1, 1));
+    assert_eq!(folder(&store, alice.id, "INBOX").await.messages, 1);
+    let states: Vec<JobState> = store.list_jobs(10).await.unwrap().iter().map(|job| job.state).collect();
+    assert!(states.contains(&JobState::Dead) && states.contains(&JobState::Queued) && states.len() == 2);
+    assert_eq!(store.next_due().await.unwrap(), Some(at(12)));
+    assert_eq!(claim(&store, "w", at(50), 9).await[0].spec, dsn);
+}
+
+pub async fn administrators_act(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let state = async || store.job(spec.id).await.unwrap().0.unwrap();
+    let act = async |action, now| store.act_on_job(spec.id, action, at(now)).await;
+    let refused = |answer| assert!(matches!(answer, Err(Error::Refused(Refusal::InUse(_)))), "{answer:?}");
+    refused(act(JobAction::Release, 1).await);
+    act(JobAction::Hold, 1).await.unwrap();
+    assert_eq!((state().await.state, store.next_due().await.unwrap()), (JobState::Held, None));
+    refused(act(JobAction::Hold, 2).await);
+    assert!(claim(&store, "w", at(100), 1).await.is_empty());
+    act(JobAction::Release, 200).await.unwrap();
+    let released = state().await;
+    assert_eq!((released.state, released.due, released.spec.start), (JobState::Queued, at(200), at(200)));
+    act(JobAction::Retry, 150).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(at(150)));
+
+    let job = claim(&store, "w", at(300), 1).await.remove(0);
+    let mut failed = update(&job, None);
+    failed.dead = true;
+    failed.recipients[0].state = RecipientState::Bounced;
+    failed.recipients[1].state = RecipientState::Delivered;
+    store.save_job(fence(&job), failed, at(301)).await.unwrap();
+    refused(act(JobAction::Cancel, 302).await);
+    refused(act(JobAction::Hold, 302).await);
+    act(JobAction::Retry, 400).await.unwrap();
+    let retried = state().await;
+    assert_eq!((retried.state, retried.attempts, retried.spec.start), (JobState::Queued, 0, at(400)));
+    let recipients: Vec<RecipientState> = retried.spec.recipients.iter().map(|r| r.state).collect();
+    assert_eq!(recipients, [RecipientState::Pending, RecipientState::Delivered]);
+    act(JobAction::Cancel, 401).await.unwrap();
+    let cancelled = state().await;
+    assert_eq!((cancelled.state, cancelled.updated), (JobState::Cancelled, at(401)));
+    let (_, deliveries) = store.job(spec.id).await.unwrap();
+    assert_eq!((deliveries.len(), deliveries[0].state), (1, RecipientState::Cancelled));
+    refused(act(JobAction::Retry, 402).await);
+    assert!(claim(&store, "w", at(9000), 1).await.is_empty());
+    assert!(store.queued_messages().await.unwrap().is_empty());
+    assert_eq!(store.act_on_job(JobId::random(), JobAction::Hold, at(0)).await, Err(Error::NotFound));
+}
+
+pub async fn q12_a_held_job_cannot_be_cancelled(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let job = claim(&store, "w", at(10), 1).await.remove(0);
+    for action in [JobAction::Cancel, JobAction::Hold, JobAction::Retry, JobAction::Release] {
+        let answer = store.act_on_job(spec.id, action, at(11)).await;
+        assert!(matches!(answer, Err(Error::Refused(Refusal::InUse(_)))));
+    }
+    store.save_job(fence(&job), update(&job, None), at(12)).await.unwrap();
+    assert_eq!(store.act_on_job(spec.id, JobAction::Cancel, at(13)).await, Err(Error::NotFound));
+}
+
+pub async fn cleaning_takes_what_is_old(store: S) {
+    let org = org(&store, "org").await;
+    let jobs: Vec<NewJob> = (0..4).map(|_| job(org, at(10), &["a@example.net"])).collect();
+    queue(&store, jobs.clone()).await;
+    for (n, job) in claim(&store, "w", at(10), 3).await.iter().enumerate() {
+        let mut dead = update(job, None);
+        dead.dead = true;
+        dead.deliveries = vec![delivery("a@example.net", RecipientState::Bounced, 1, at(100 + n as i64))];
+        store.save_job(fence(job), dead, at(100 + n as i64)).await.unwrap();
+    }
+    assert_eq!(store.clean_jobs(at(100), at(100)).await.unwrap(), (0, 0));
+    assert_eq!(store.clean_jobs(at(102), at(101)).await.unwrap(), (2, 1));
+    assert_eq!(store.list_jobs(10).await.unwrap().len(), 2);
+    assert_eq!(store.clean_jobs(at(1000), at(1000)).await.unwrap(), (1, 2));
+    assert_eq!(store.list_jobs(10).await.unwrap()[0].state, JobState::Queued);
+}
+
+pub async fn a_job_is_queued_once(store: S) {
+    let (org, spec) = one_job(&store).await;
+    let again = Commit { rows: vec![], jobs: vec![NewJob { due: at(99), ..spec.clone() }] };
+    let other = Commit { rows: vec![], jobs: vec![job(org, at(5), &["c@example.net"])] };
+    let empty = Commit { rows: vec![], jobs: vec![job(org, at(5), &[])] };
+    let answers = store.commit_batch(vec![other, again.clone(), empty]).await;
+    assert_eq!(answers[0], Ok(vec![]));
+    assert!(matches!(answers[1], Err(Error::Refused(Refusal::Exists(_)))));
+    assert!(matches!(answers[2], Err(Error::Refused(Refusal::Invalid(_)))));
+    assert_eq!(store.list_jobs(10).await.unwrap().len(), 2);
+    assert_eq!(store.job(spec.id).await.unwrap().0.unwrap().spec, spec);
+}
