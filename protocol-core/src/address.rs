@@ -341,6 +341,14 @@ mod tests {
     }
 
     #[test]
+    fn folding_twice_changes_nothing() {
+        for c in '\0'..=char::MAX {
+            let once = fold(&format!("a{c}\u{301}"));
+            assert_eq!(fold(&once), once, "U+{:04X}", u32::from(c));
+        }
+    }
+
+    #[test]
     fn si38_xn_labels_that_decode_to_ascii_are_refused() {
         for domain in
             ["xn--example-.com", "xn--a-.com", "xn--.com", "xn--99999999999.com", "xn--B\u{fc}cher.com"]

@@ -141,6 +141,7 @@ fn si24_exactly_one_strict_from() {
         (" From: c@d\nFrom: a@b\n", Err(FromFault::Lookalike)),
         ("\tfrom: c@d\nFrom: a@b\n", Err(FromFault::Lookalike)),
         (" To: c@d\nFrom: a@b\n", Err(FromFault::Lookalike)),
+        (" junk\nFrom: a@b\n", Err(FromFault::Lookalike)),
         ("From\n : c@d\nFrom: a@b\n", Err(FromFault::Lookalike)),
         ("Fr\u{0}om: c@d\nFrom: a@b\n", Err(FromFault::Lookalike)),
         ("X From : c@d\nFrom: a@b\n", Ok(())),

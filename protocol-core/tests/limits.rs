@@ -156,8 +156,11 @@ fn parameters() {
         assert_eq!(structure.root().params[0].value.len(), PARAM_PIECES_MAX);
         assert_eq!(structure.flags.has(Flags::MALFORMED_CONTENT), !fine);
     }
-    let structure = scan(&crlf(&format!("Content-Type: a/b; p={}\n\n", "v".repeat(PARAM_VALUE_MAX + 1))));
-    assert_eq!(structure.root().params[0].value.len(), PARAM_VALUE_MAX);
+    for (len, fine) in [(PARAM_VALUE_MAX, true), (PARAM_VALUE_MAX + 1, false)] {
+        let structure = scan(&crlf(&format!("Content-Type: a/b; p={}\n\n", "v".repeat(len))));
+        assert_eq!(structure.root().params[0].value.len(), PARAM_VALUE_MAX);
+        assert_eq!(structure.flags.has(Flags::MALFORMED_CONTENT), !fine);
+    }
     for (len, fine) in [(BOUNDARY_MAX, true), (BOUNDARY_MAX + 1, false)] {
         let boundary = "b".repeat(len);
         let text = format!(

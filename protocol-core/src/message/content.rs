@@ -127,7 +127,11 @@ fn parameters(mut cursor: Cursor<'_>, mut parsed: Parsed) -> Parsed {
             break;
         }
         match piece(&mut cursor) {
-            Some(piece) => pieces.push(piece),
+            Some(mut piece) => {
+                parsed.faulty |= piece.value.len() > PARAM_VALUE_MAX;
+                piece.value.truncate(PARAM_VALUE_MAX);
+                pieces.push(piece);
+            }
             None => {
                 parsed.faulty = true;
                 cursor.skip_past_semicolon();
@@ -141,8 +145,7 @@ fn parameters(mut cursor: Cursor<'_>, mut parsed: Parsed) -> Parsed {
 fn piece(cursor: &mut Cursor<'_>) -> Option<Piece> {
     let attribute = lower(cursor.token()?);
     cursor.expect(b'=')?;
-    let mut value = cursor.value()?;
-    value.truncate(PARAM_VALUE_MAX);
+    let value = cursor.value()?;
     let (attribute, extended) = match attribute.strip_suffix('*') {
         Some(name) => (name, true),
         None => (attribute.as_str(), false),

@@ -61,9 +61,9 @@ impl FromVerdict {
             }
             return;
         }
-        let folded_first_line = is_first && matches!(raw.first(), Some(b' ' | b'\t'));
-        let like_from = !field.well_formed && is_like_from(field.name);
-        if like_from || (folded_first_line && memchr::memchr(b':', raw).is_some()) {
+        // Nothing stands above such a line that it could continue, until somebody puts a field there.
+        let continues_nothing = is_first && matches!(raw.first(), Some(b' ' | b'\t'));
+        if continues_nothing || (!field.well_formed && is_like_from(field.name)) {
             self.lookalikes = self.lookalikes.saturating_add(1);
         }
     }
