@@ -116,13 +116,13 @@ impl Enabled {
 
     /// Turns on what `name` stands for; whether there is such a thing. One that is on stays on.
     pub(super) fn enable(&mut self, name: &str) -> Option<&'static str> {
-        const ROWS: [(&str, fn(&mut Enabled) -> &mut bool); 3] = [
-            ("IMAP4rev2", |e| &mut e.rev2),
-            ("UTF8=ACCEPT", |e| &mut e.utf8_accept),
-            ("CONDSTORE", |e| &mut e.condstore),
+        let rows = [
+            ("IMAP4rev2", &mut self.rev2),
+            ("UTF8=ACCEPT", &mut self.utf8_accept),
+            ("CONDSTORE", &mut self.condstore),
         ];
-        let (name, flag) = ROWS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        *flag(self) = true;
+        let (name, flag) = rows.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        *flag = true;
         Some(name)
     }
 }

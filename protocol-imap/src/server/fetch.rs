@@ -264,7 +264,7 @@ impl<'r> Row<'r> {
     fn flags(&mut self, session: &mut ServerSession, out: &mut SendBuf) {
         self.name("FLAGS ", out);
         session.view.write_flags(self.data.flags, out);
-        session.view.tell_flags(self.data.uid, self.data.modseq);
+        session.view.tell_flags(self.data.uid, self.data.flags, self.data.modseq);
     }
 
     fn modseq(&mut self, out: &mut SendBuf) {

@@ -48,6 +48,9 @@ pub use session::{ServerSession, Step};
 pub use targets::{Message, Targets};
 pub use view::{Change, View};
 
+/// What a connection over the limits is told before it is closed, without a session.
+pub const TOO_MANY_CONNECTIONS: &[u8] = b"* BYE [UNAVAILABLE] Too many connections; try again later\r\n";
+
 /// What a session is told once, for all connections of a port.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {

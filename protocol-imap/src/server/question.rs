@@ -414,8 +414,10 @@ impl ServerSession {
     ) {
         let Some(number) = self.view.number(uid) else { return };
         self.view.tell_keywords(out);
-        self.view.tell_flags(uid, modseq);
-        let (silent, with_modseq) = (storing.is_silent(), self.enabled().condstore);
+        // What another session changed is told even under SILENT (RFC 9051 §6.4.6).
+        let silent = storing.is_silent() && !self.view.flags_wait(uid);
+        self.view.tell_flags(uid, flags, modseq);
+        let with_modseq = self.enabled().condstore;
         if silent && !with_modseq {
             return;
         }

@@ -112,7 +112,10 @@ const ANY: &[Level] = &[Stranger, User, Selected];
 const KNOWN: &[Level] = &[User, Selected];
 
 /// Phase and levels before, the event, phase after, and the level after where it changes.
-pub const TABLE: &[(Phase, &[Level], Event, Phase, Option<Level>)] = &[
+pub type Transition = (Phase, &'static [Level], Event, Phase, Option<Level>);
+
+/// All transitions.
+pub const TABLE: &[Transition] = &[
     (Phase::Connect, &[Stranger], Event::Greet, Phase::Line, None),
     (Phase::Line, KNOWN, Event::Ask, Phase::Running, None),
     (Phase::Line, KNOWN, Event::AskSelect, Phase::Running, Some(User)),

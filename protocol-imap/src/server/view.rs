@@ -229,9 +229,13 @@ impl View {
         self.told.retain(|_, told| *told > baseline);
     }
 
-    /// The client learns this message's flags as of `modseq` from a FETCH response.
-    pub(super) fn tell_flags(&mut self, uid: u32, modseq: u64) {
+    /// The client learns this message's flags as of `modseq` from a FETCH response. Flags with a keyword that
+    /// the view has not learnt are told without it, so they do not count as told.
+    pub(super) fn tell_flags(&mut self, uid: u32, flags: FlagBits, modseq: u64) {
         self.highest_modseq = self.highest_modseq.max(modseq);
+        if flags.0 >> 8 >> self.keywords.len() != 0 {
+            return;
+        }
         if self.flags.get(&uid).is_some_and(|(_, waiting)| *waiting <= modseq) {
             self.flags.remove(&uid);
         }
@@ -239,6 +243,11 @@ impl View {
             let told = self.told.entry(uid).or_insert(modseq);
             *told = modseq.max(*told);
         }
+    }
+
+    /// Whether a change to this message's flags waits.
+    pub(super) fn flags_wait(&self, uid: u32) -> bool {
+        self.flags.contains_key(&uid)
     }
 
     /// Whether a message waits to be told gone.
@@ -304,7 +313,7 @@ impl View {
         self.tell_keywords(out);
         while let Some((uid, (flags, modseq))) = self.flags.pop_first() {
             let Some(number) = self.number(uid) else { continue };
-            self.tell_flags(uid, modseq);
+            self.tell_flags(uid, flags, modseq);
             out.push(b"* ");
             out.push_decimal(u64::from(number));
             out.push(b" FETCH (UID ");

@@ -155,6 +155,13 @@ impl Player<'_> {
 
     /// Changes that come while the command runs, and answers other than the store's.
     fn overridden(&mut self, _: &Running) -> Option<Answered> {
+        for change in std::mem::take(&mut self.during) {
+            if self.store.is_possible(&change) {
+                let (changes, keywords) = self.store.change(&change);
+                self.session.learn_keywords(keywords.iter().map(String::as_str), &mut self.out);
+                self.session.mailbox_changes(changes, &mut self.out);
+            }
+        }
         while let Some(answer) = self.answers.as_slice().first() {
             if let Some(change) = answer.strip_prefix("during ") {
                 self.answers.next();

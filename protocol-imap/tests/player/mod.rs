@@ -16,6 +16,7 @@
 //! Escapes: `\r \n \0 \t \\ \xNN`. Lines that begin with `#` are comments.
 
 mod answers;
+mod model;
 mod store;
 
 use std::sync::Arc;
@@ -224,6 +225,8 @@ pub struct Player<'s> {
     closed: bool,
     spool: Vec<u8>,
     sasl: Option<protocol_core::sasl::Server>,
+    /// What others do while the next command runs, where no script says it.
+    during: Vec<String>,
 }
 
 /// `cut`: the first piece of each burst; with `all`, every piece.
@@ -242,6 +245,7 @@ fn run(script: &Script, file: &str, cut: usize, all: bool) {
         closed: false,
         spool: Vec::new(),
         sasl: None,
+        during: Vec::new(),
     };
     let mut input = RecvBuf::with_limit(limits::RECV_LIMIT);
     player.drive(&mut input, &name);

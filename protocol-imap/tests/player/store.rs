@@ -83,6 +83,11 @@ impl Folder {
         })
     }
 
+    /// The bits of flags in the order they are written, with spaces between them.
+    pub fn bits_of(&self, names: &str) -> FlagBits {
+        self.clone().bits(names.split(' ').filter(|n| !n.is_empty()))
+    }
+
     pub fn expunge(&mut self, uids: &[u32]) -> Vec<u32> {
         let gone: Vec<u32> = self.rows.iter().map(|r| r.data.uid).filter(|u| uids.contains(u)).collect();
         if !gone.is_empty() {
@@ -165,6 +170,15 @@ impl Store {
     pub fn current(&mut self) -> &mut Folder {
         let name = self.selected.clone().expect("a folder is selected");
         self.folder_mut(&name).expect("the selected folder")
+    }
+
+    /// Whether the messages of a change are still there.
+    pub fn is_possible(&mut self, text: &str) -> bool {
+        let mut words = text.split(' ');
+        words.next() != Some("flags") || {
+            let uid = words.next().and_then(|u| u.parse().ok());
+            uid.is_some_and(|uid| self.current().row(uid).is_some())
+        }
     }
 
     /// What another session does to the selected folder: `deliver`, `flags UID FLAG...`, `expunge UID...`.

@@ -312,7 +312,7 @@ impl ServerSession {
 
     /// Resolves what the command is about.
     fn aim(&mut self, body: &CommandBody<'_>) -> Result<(), Refused> {
-        let all = (self.view.len() > 0).then_some((1, self.view.len()));
+        let all = (!self.view.is_empty()).then_some((1, self.view.len()));
         let (uid, set) = match body {
             CommandBody::Fetch(Fetch { uid, set, .. })
             | CommandBody::Store(Store { uid, set, .. })
