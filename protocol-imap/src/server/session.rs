@@ -1,6 +1,8 @@
 //! The machine. Its transitions are in [`state`](super::state); here is what goes in and out at each.
 
+mod complete;
 mod dispatch;
+mod message;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,17 +11,17 @@ use protocol_core::message::Structure;
 use protocol_core::sasl::{Mechanism, wire};
 use protocol_core::{Instant, RecvBuf, SendBuf};
 
-use super::append::{LineEnds, Piece};
-use super::capability::{self, Enabled, Situation};
+use super::append::LineEnds;
+use super::capability::Enabled;
 use super::fetch::{Fetching, Row};
-use super::limits::{BAD_COMMANDS_MAX, FAILED_LOGINS_MAX, IDLE_TIME, KEEP_ALIVE_TIME, LOGIN_TIME};
+use super::limits::{FAILED_LOGINS_MAX, IDLE_TIME, KEEP_ALIVE_TIME, LOGIN_TIME};
 use super::list::Style;
 use super::question::{Append, Authenticate, Connect, Running, Secret, UpgradeTls};
 use super::reason::{Bad, Bye, No};
 use super::request::Request;
 use super::state::{Event, Level, Phase, State};
 use super::targets::{Message, Targets};
-use super::view::{Change, Telling, View};
+use super::view::{Change, View};
 use super::{CloseReason, RowData, ServerConfig, Timer, TlsInfo, Transport};
 use crate::codec::frame::{self, Frame, Framer};
 use crate::codec::{Name, Tag};
@@ -486,107 +488,6 @@ impl ServerSession {
         Next::Again
     }
 
-    /// Octets of an accepted message, and what stands behind it.
-    fn next_piece(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
-        if self.chunk_left == 0 {
-            match self.framer.poll(input) {
-                Frame::Chunk { len } => self.chunk_left = len,
-                Frame::NeedInput => return Next::NeedInput,
-                Frame::Whole { len } => return self.message_ended(len, input),
-                Frame::Message { len, .. } => {
-                    // A second message (RFC 3502) is not offered.
-                    input.consume(len);
-                    return match self.framer.refuse() {
-                        frame::Refused::Answer => self.drop_message(Bad::Append.into(), false),
-                        frame::Refused::Drain => self.drop_message(Bad::Append.into(), true),
-                        frame::Refused::Close => {
-                            self.end_with(Bye::TooLong, CloseReason::Abuse, out);
-                            Next::Again
-                        }
-                    };
-                }
-                Frame::Bad(bad) => {
-                    self.apply(Event::Drop);
-                    self.apply(Event::EndDrop);
-                    self.bad_frame(&bad, out);
-                    return Next::Discard;
-                }
-                Frame::Continue(_) => {
-                    out.push(b"+ Ready\r\n");
-                    return Next::Again;
-                }
-                Frame::Drained => return Next::Again,
-            }
-        }
-        self.active = self.now;
-        let octets = input.bytes();
-        match self.line_ends.next(octets.get(..self.chunk_left).unwrap_or(octets)) {
-            Piece::Good(n) => {
-                self.chunk_left -= n;
-                Next::Chunk(n)
-            }
-            Piece::LoneLf => {
-                self.chunk_left -= 1;
-                Next::CrLf
-            }
-            Piece::Bad => {
-                input.consume(self.chunk_left);
-                self.chunk_left = 0;
-                self.framer.abandon();
-                self.drop_message(self.bad_octet(), true)
-            }
-        }
-    }
-
-    /// The rest of the command's line came: nothing, or the parenthesis of `UTF8 (...)`.
-    fn message_ended(&mut self, len: usize, input: &mut RecvBuf) -> Next {
-        let tail = input.take(len);
-        let expected: &[u8] = if self.append_utf8 { b")\r\n" } else { b"\r\n" };
-        let good = tail == expected;
-        self.active = self.now;
-        if good && self.line_ends.is_whole() {
-            self.apply(Event::EndMessage);
-            self.apply(Event::AskCommit);
-            return Next::Appended;
-        }
-        let why = if good { self.bad_octet() } else { Bad::Append.into() };
-        self.drop_message(why, false)
-    }
-
-    /// RFC 3516 §4.4: a store that keeps no binary content says UNKNOWN-CTE to a literal8 that has some.
-    fn bad_octet(&self) -> Refused {
-        if self.append_binary { No::UnknownCte.into() } else { No::BareOctet.into() }
-    }
-
-    /// What still comes of the command, if anything does, is thrown away, and then answered.
-    fn drop_message(&mut self, why: Refused, draining: bool) -> Next {
-        self.drained = Some(why);
-        self.draining = draining;
-        self.apply(Event::Drop);
-        Next::Discard
-    }
-
-    fn next_drained(&mut self, input: &mut RecvBuf, out: &mut SendBuf) -> Next {
-        if self.draining {
-            match self.framer.poll(input) {
-                Frame::NeedInput => return Next::NeedInput,
-                Frame::Bad(bad) => {
-                    self.draining = false;
-                    self.apply(Event::EndDrop);
-                    self.bad_frame(&bad, out);
-                    return Next::Again;
-                }
-                _ => self.draining = false,
-            }
-        }
-        self.active = self.now;
-        self.apply(Event::EndDrop);
-        if let Some(why) = self.drained.take() {
-            self.write_refused(why, out);
-        }
-        Next::Again
-    }
-
     // ---- answers that nobody gave, and time ------------------------------------------------------------
 
     fn answer_unanswered(&mut self, out: &mut SendBuf) {
@@ -651,149 +552,5 @@ impl ServerSession {
         (self.started, self.active) = (now, now);
         (self.bad_commands, self.strangers_commands) = (0, 0);
         self.asked = false;
-    }
-
-    pub(super) fn refuse_message(&mut self, why: No, out: &mut SendBuf) {
-        match self.framer.refuse() {
-            frame::Refused::Answer => self.complete_no(why, out),
-            frame::Refused::Drain => {
-                self.drop_message(why.into(), true);
-            }
-            frame::Refused::Close => {
-                self.write_no(why, out);
-                self.end_with(Bye::TooLong, CloseReason::Abuse, out);
-            }
-        }
-    }
-
-    // ---- completions ----------------------------------------------------------------------------------
-
-    /// Tells what may be told (RFC 9051 §7.5.1), then completes the command: `code` writes a response code
-    /// and a space, or nothing.
-    pub(super) fn complete_ok(&mut self, code: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
-        let trouble = core::mem::take(&mut self.trouble);
-        let by_number = self.name.properties().uses_numbers;
-        if trouble.unreadable {
-            return self.complete_no(No::Corruption, out);
-        }
-        if trouble.undecodable {
-            return self.complete_no(No::UnknownCte, out);
-        }
-        if trouble.gone && by_number {
-            return self.complete_no(No::ExpungeIssued, out);
-        }
-        let event = match self.name {
-            Name::Close | Name::Unselect => Event::CompleteClose,
-            _ => Event::Complete,
-        };
-        if !self.apply(event) {
-            return;
-        }
-        if event == Event::CompleteClose {
-            self.view.clear();
-            self.saved.clear();
-        }
-        self.saving = false;
-        self.write_ok(code, out);
-    }
-
-    /// An OK for the command under way, behind what waits to be told.
-    fn write_ok(&mut self, code: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
-        self.tell_what_waits(out);
-        self.write_tag(out);
-        out.push(b"OK ");
-        code(self, out);
-        self.write_completed(out);
-    }
-
-    pub(super) fn complete_no(&mut self, why: No, out: &mut SendBuf) {
-        self.trouble = Trouble::default();
-        if !self.apply(Event::Complete) {
-            return;
-        }
-        if core::mem::take(&mut self.saving) {
-            // RFC 5182 §2.1: a SEARCH that was to save and fails saves nothing.
-            self.saved.clear();
-        }
-        self.tell_what_waits(out);
-        self.write_no(why, out);
-    }
-
-    pub(super) fn complete_refused(&mut self, why: Refused, out: &mut SendBuf) {
-        match why {
-            Refused::No(why) => self.complete_no(why, out),
-            Refused::Bad(why) => {
-                if self.apply(Event::Complete) {
-                    self.write_bad(why, out);
-                }
-            }
-        }
-    }
-
-    fn tell_what_waits(&mut self, out: &mut SendBuf) {
-        let properties = self.name.properties();
-        if self.state.level() == Level::Selected && !properties.changes_mailbox {
-            // A command that uses numbers lets none shift, not even when others may: see `MOVE`.
-            self.view.tell(!properties.uses_numbers, self.telling(), out);
-        }
-    }
-
-    fn telling(&self) -> Telling {
-        Telling { modseq: self.enabled.condstore, rev2: self.enabled.rev2 }
-    }
-
-    fn tell_if_idle(&mut self, out: &mut SendBuf) {
-        if self.state.phase() == Phase::Idle && self.state.level() == Level::Selected {
-            self.view.tell(true, self.telling(), out);
-        }
-    }
-
-    // ---- writing --------------------------------------------------------------------------------------
-
-    /// The tag of the command under way and a space, or `* `.
-    pub(super) fn write_tag(&self, out: &mut SendBuf) {
-        out.push(self.tag.as_ref().map_or("*", |tag| tag.as_str()).as_bytes());
-        out.push_u8(b' ');
-    }
-
-    pub(super) fn write_completed(&self, out: &mut SendBuf) {
-        out.push(self.name.as_str().as_bytes());
-        out.push(b" completed\r\n");
-    }
-
-    pub(super) fn write_capabilities(&self, out: &mut SendBuf) {
-        let situation = Situation {
-            tls: self.tls.is_some(),
-            channel_binding: self.tls.is_some_and(|tls| tls.channel_binding),
-            logged_in: self.state.is_known(),
-        };
-        capability::write(&self.config, situation, out);
-    }
-
-    fn write_no(&self, why: No, out: &mut SendBuf) {
-        self.write_tag(out);
-        out.push(b"NO ");
-        why.write(out);
-    }
-
-    fn write_bad(&mut self, why: Bad, out: &mut SendBuf) {
-        self.write_tag(out);
-        out.push(b"BAD ");
-        why.write(out);
-        self.count_bad(out);
-    }
-
-    fn write_refused(&mut self, why: Refused, out: &mut SendBuf) {
-        match why {
-            Refused::No(why) => self.write_no(why, out),
-            Refused::Bad(why) => self.write_bad(why, out),
-        }
-    }
-
-    fn count_bad(&mut self, out: &mut SendBuf) {
-        self.bad_commands += 1;
-        if self.bad_commands >= BAD_COMMANDS_MAX {
-            self.end_with(Bye::Abuse, CloseReason::Abuse, out);
-        }
     }
 }
