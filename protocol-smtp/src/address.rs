@@ -42,8 +42,8 @@ pub enum Path<'b> {
 
 impl<'b> Path<'b> {
     /// Reads a reverse-path from the front of `input`; the rest is returned beside it.
-    pub fn parse_reverse(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
-        if let Some(rest) = input.strip_prefix(b"<>") {
+    pub fn reverse(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
+        if let Some(rest) = input.strip_prefix("<>") {
             return Ok((Path::Null, rest));
         }
         let (mailbox, rest) = bracketed(input)?;
@@ -51,14 +51,14 @@ impl<'b> Path<'b> {
     }
 
     /// Reads a forward-path from the front of `input`; the rest is returned beside it.
-    pub fn parse_forward(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
-        const POSTMASTER: &[u8] = b"<postmaster>";
-        match input.split_at_checked(POSTMASTER.len()) {
-            Some((front, rest)) if front.eq_ignore_ascii_case(POSTMASTER) => Ok((Path::Postmaster, rest)),
-            _ => {
-                let (mailbox, rest) = bracketed(input)?;
-                Ok((Path::Mailbox(mailbox), rest))
-            }
+    pub fn forward(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
+        const POSTMASTER: &str = "<postmaster>";
+        match bracketed(input) {
+            Ok((mailbox, rest)) => Ok((Path::Mailbox(mailbox), rest)),
+            Err(error) => match input.split_at_checked(POSTMASTER.len()) {
+                Some((front, rest)) if front.eq_ignore_ascii_case(POSTMASTER) => Ok((Path::Postmaster, rest)),
+                _ => Err(error),
+            },
         }
     }
 
@@ -77,7 +77,7 @@ impl<'b> Path<'b> {
 
     /// Whether it goes over a connection without SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
-        self.mailbox().is_none_or(|m| m.as_str().is_ascii())
+        self.mailbox().is_none_or(|m| m.ascii)
     }
 
     /// Appends the path with its angle brackets.
@@ -107,14 +107,15 @@ impl fmt::Display for Path<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mailbox<'b> {
     text: &'b str,
-    /// Where the `@` stands that ends the local part.
-    at: usize,
+    /// Where the `@` stands that ends the local part; not over [`LOCAL_PART_MAX`].
+    at: u8,
+    ascii: bool,
 }
 
 impl<'b> Mailbox<'b> {
     /// Reads a whole mailbox, without angle brackets.
     pub fn parse(text: &'b str) -> Result<Mailbox<'b>, AddressError> {
-        let (mailbox, rest) = mailbox(text.as_bytes())?;
+        let (mailbox, rest) = mailbox(text)?;
         if rest.is_empty() { Ok(mailbox) } else { Err(AddressError::Syntax) }
     }
 
@@ -125,7 +126,7 @@ impl<'b> Mailbox<'b> {
 
     /// Local part as written, quotes and backslashes included.
     pub fn local(&self) -> &'b str {
-        self.text.split_at_checked(self.at).map_or("", |(local, _)| local)
+        self.text.split_at_checked(usize::from(self.at)).map_or("", |(local, _)| local)
     }
 
     /// Local part without quotes and backslashes.
@@ -142,7 +143,7 @@ impl<'b> Mailbox<'b> {
 
     /// Domain as written; an address literal keeps its square brackets.
     pub fn domain(&self) -> &'b str {
-        self.text.get(self.at + 1..).unwrap_or("")
+        self.text.get(usize::from(self.at) + 1..).unwrap_or("")
     }
 
     /// The address literal that stands for the domain, if one does.
@@ -202,15 +203,16 @@ impl<'b> Literal<'b> {
 /// what is allowed can stand in a trace field and in a log line without quoting.
 pub fn is_client_name(name: &[u8]) -> bool {
     (1..=DOMAIN_MAX).contains(&name.len())
-        && name
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
+        && name.iter().fold(CLIENT_NAME, |all, &b| all & class(b)) == CLIENT_NAME
 }
 
 const ATEXT: u8 = 1;
 const LET_DIG: u8 = 2;
 const QTEXT: u8 = 4;
 const NON_ASCII: u8 = 8;
+/// What a label holds: LET_DIG and the hyphen.
+const LABEL: u8 = 16;
+const CLIENT_NAME: u8 = 32;
 
 /// What each octet may be, so that scanning costs one look-up for each.
 static CLASS: [u8; 256] = classes();
@@ -221,7 +223,7 @@ const fn classes() -> [u8; 256] {
     while i < 256 {
         let b = i as u8;
         if b.is_ascii_alphanumeric() {
-            class[i] |= ATEXT | LET_DIG;
+            class[i] |= ATEXT | LET_DIG | LABEL | CLIENT_NAME;
         }
         // RFC 5322 §3.2.3.
         if matches!(
@@ -248,9 +250,15 @@ const fn classes() -> [u8; 256] {
         if matches!(b, 32..=33 | 35..=91 | 93..=126) {
             class[i] |= QTEXT;
         }
-        // RFC 6531 §3.3 adds UTF-8 to all three; whether it is UTF-8 is checked on the whole.
+        if b == b'-' {
+            class[i] |= LABEL;
+        }
+        if matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']') {
+            class[i] |= CLIENT_NAME;
+        }
+        // RFC 6531 §3.3 adds UTF-8 to local parts and labels.
         if b >= 0x80 {
-            class[i] |= ATEXT | LET_DIG | QTEXT | NON_ASCII;
+            class[i] |= ATEXT | LET_DIG | LABEL | QTEXT | NON_ASCII;
         }
         i += 1;
     }
@@ -258,15 +266,21 @@ const fn classes() -> [u8; 256] {
 }
 
 #[inline]
-fn is(b: u8, class: u8) -> bool {
-    CLASS[usize::from(b)] & class != 0
+fn class(b: u8) -> u8 {
+    CLASS[usize::from(b)]
 }
 
-fn bracketed(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
-    let inner = input.strip_prefix(b"<").ok_or(AddressError::Syntax)?;
-    let inner = skip_route(inner)?;
+#[inline]
+fn is(b: u8, wanted: u8) -> bool {
+    class(b) & wanted != 0
+}
+
+#[inline]
+fn bracketed(input: &str) -> Result<(Mailbox<'_>, &str), AddressError> {
+    let inner = input.strip_prefix('<').ok_or(AddressError::Syntax)?;
+    let inner = if inner.starts_with('@') { skip_route(inner)? } else { inner };
     let (mailbox, rest) = mailbox(inner)?;
-    let rest = rest.strip_prefix(b">").ok_or(AddressError::Syntax)?;
+    let rest = rest.strip_prefix('>').ok_or(AddressError::Syntax)?;
     if mailbox.text.len() + 2 > PATH_MAX {
         return Err(AddressError::TooLong);
     }
@@ -274,33 +288,37 @@ fn bracketed(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
 }
 
 /// RFC 5321 §4.1.2 `A-d-l ":"`, which must be accepted and ignored (§4.1.1.3, appendix C).
-fn skip_route(mut input: &[u8]) -> Result<&[u8], AddressError> {
-    while let Some(rest) = input.strip_prefix(b"@") {
-        let len = domain_len(rest)?;
-        core::str::from_utf8(&rest[..len]).map_err(|_| AddressError::Syntax)?;
-        input = match rest[len..].split_first() {
-            Some((b':', rest)) => return Ok(rest),
-            Some((b',', rest)) if rest.first() == Some(&b'@') => rest,
-            _ => return Err(AddressError::Syntax),
-        };
+fn skip_route(mut input: &str) -> Result<&str, AddressError> {
+    while let Some(rest) = input.strip_prefix('@') {
+        let (len, _) = domain_len(rest.as_bytes())?;
+        let rest = rest.get(len..).ok_or(AddressError::Syntax)?;
+        if let Some(rest) = rest.strip_prefix(':') {
+            return Ok(rest);
+        }
+        input = rest.strip_prefix(',').filter(|r| r.starts_with('@')).ok_or(AddressError::Syntax)?;
     }
     Ok(input)
 }
 
-/// Reads a mailbox from the front; the rest begins at the first octet that can't belong to it.
-fn mailbox(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
-    let at = local_len(input)?;
+/// Reads a mailbox from the front; the rest begins at the first character that can't belong to it.
+#[inline]
+fn mailbox(input: &str) -> Result<(Mailbox<'_>, &str), AddressError> {
+    let bytes = input.as_bytes();
+    let (at, local_seen) = local_len(bytes)?;
     if at > LOCAL_PART_MAX {
         return Err(AddressError::TooLong);
     }
-    let domain = input[at..].strip_prefix(b"@").ok_or(AddressError::Syntax)?;
-    let len = if domain.first() == Some(&b'[') { literal_len(domain)? } else { domain_len(domain)? };
-    let (front, rest) = input.split_at(at + 1 + len);
-    let text = core::str::from_utf8(front).map_err(|_| AddressError::Syntax)?;
-    if !text.is_ascii() && text.chars().any(is_deceptive) {
+    let Some((b'@', domain)) = bytes.get(at..).and_then(<[u8]>::split_first) else {
+        return Err(AddressError::Syntax);
+    };
+    let (len, seen) =
+        if domain.first() == Some(&b'[') { (literal_len(domain)?, 0) } else { domain_len(domain)? };
+    let (text, rest) = input.split_at_checked(at + 1 + len).ok_or(AddressError::Syntax)?;
+    let ascii = (local_seen | seen) & NON_ASCII == 0;
+    if !ascii && text.chars().any(is_deceptive) {
         return Err(AddressError::Syntax);
     }
-    Ok((Mailbox { text, at }, rest))
+    Ok((Mailbox { text, at: at as u8, ascii }, rest))
 }
 
 /// Controls, separators that end a line in some displays, marks that reorder text, and code points that are
@@ -311,31 +329,39 @@ pub(crate) fn is_deceptive(c: char) -> bool {
         || (c as u32) & 0xfffe == 0xfffe
 }
 
-fn local_len(input: &[u8]) -> Result<usize, AddressError> {
+/// Length of the local part, and the classes of the octets it holds.
+#[inline]
+fn local_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
     if input.first() == Some(&b'"') {
         return quoted_len(input);
     }
-    let mut after_dot = true;
+    let (mut seen, mut atom) = (0, 0);
     for (i, &b) in input.iter().enumerate() {
-        if is(b, ATEXT) {
-            after_dot = false;
-        } else if b == b'.' && !after_dot {
-            after_dot = true;
-        } else if b == b'@' && !after_dot {
-            return Ok(i);
-        } else {
+        let class = class(b);
+        seen |= class;
+        if class & ATEXT != 0 {
+            continue;
+        }
+        // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
+        if i == atom || !matches!(b, b'.' | b'@') {
             return Err(AddressError::Syntax);
         }
+        if b == b'@' {
+            return Ok((i, seen));
+        }
+        atom = i + 1;
     }
     Err(AddressError::Syntax)
 }
 
 /// Length of a quoted string with its quotes (RFC 5321 §4.1.2, Quoted-string).
-fn quoted_len(input: &[u8]) -> Result<usize, AddressError> {
+fn quoted_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
+    let mut seen = 0;
     let mut octets = input.iter().enumerate().skip(1);
     while let Some((i, &b)) = octets.next() {
+        seen |= class(b);
         match b {
-            b'"' => return Ok(i + 1),
+            b'"' => return Ok((i + 1, seen)),
             b'\\' => match octets.next() {
                 Some((_, 32..=126)) => {}
                 _ => return Err(AddressError::Syntax),
@@ -347,36 +373,37 @@ fn quoted_len(input: &[u8]) -> Result<usize, AddressError> {
     Err(AddressError::Syntax)
 }
 
-/// Length of the domain at the front of `input`, which ends at the first octet that no domain holds.
-fn domain_len(input: &[u8]) -> Result<usize, AddressError> {
-    let mut len = 0;
-    loop {
-        let label = &input[len..];
-        let mut seen = 0;
-        let mut i = 0;
-        while let Some(&b) = label.get(i) {
-            let class = CLASS[usize::from(b)];
-            if class & LET_DIG == 0 && b != b'-' {
-                break;
-            }
+/// Length of the domain at the front of `input`, which ends at the first octet that no domain holds, and the
+/// classes of the octets it holds.
+#[inline]
+fn domain_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
+    let (mut seen, mut label, mut len) = (0, 0, input.len());
+    for (i, &b) in input.iter().enumerate() {
+        let class = class(b);
+        if class & LABEL != 0 {
             seen |= class;
-            i += 1;
+            continue;
         }
-        if i == 0 || label[0] == b'-' || label[i - 1] == b'-' {
-            return Err(AddressError::Syntax);
+        check_label(input.get(label..i).unwrap_or_default())?;
+        if b != b'.' {
+            len = i;
+            break;
         }
+        label = i + 1;
+    }
+    if len == input.len() {
+        check_label(input.get(label..).unwrap_or_default())?;
+    }
+    if len > DOMAIN_MAX { Err(AddressError::TooLong) } else { Ok((len, seen)) }
+}
+
+#[inline]
+fn check_label(label: &[u8]) -> Result<(), AddressError> {
+    match label {
+        [] | [b'-', ..] | [.., b'-'] => Err(AddressError::Syntax),
         // The limit of a U-label is that of its A-label, which is computed with the canonical form.
-        if i > LABEL_MAX && seen & NON_ASCII == 0 {
-            return Err(AddressError::TooLong);
-        }
-        len += i;
-        if len > DOMAIN_MAX {
-            return Err(AddressError::TooLong);
-        }
-        if input.get(len) != Some(&b'.') {
-            return Ok(len);
-        }
-        len += 1;
+        label if label.len() > LABEL_MAX && label.is_ascii() => Err(AddressError::TooLong),
+        _ => Ok(()),
     }
 }
 

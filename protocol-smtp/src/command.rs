@@ -82,39 +82,32 @@ const HTTP_VERBS: [&str; 9] =
 impl<'b> Command<'b> {
     /// Parses a line without its CRLF. `accepts` says which extensions' parameters exist.
     pub fn parse(line: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-        let line = str::from_utf8(line).map_err(|_| CommandError::Octets)?;
-        if line.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
-            return Err(CommandError::Octets);
-        }
-        let end = line.bytes().position(|b| b == b' ').unwrap_or(line.len());
-        let (verb, rest) = line.split_at(end);
-        Self::by_verb(verb, rest, accepts)
-    }
-
-    fn by_verb(verb: &str, rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-        // RFC 5321 §4.1.1: trailing white space is tolerated.
-        let argument = rest.trim_ascii();
-        let is = |name: &str| verb.eq_ignore_ascii_case(name);
-        let bare = |command| if argument.is_empty() { Ok(command) } else { Err(CommandError::Argument) };
-        match verb.len() {
-            4 if is("MAIL") => mail(rest, accepts),
-            4 if is("RCPT") => rcpt(rest, accepts),
-            4 if is("DATA") => bare(Command::Data),
-            4 if is("BDAT") => bdat(argument),
-            4 if is("EHLO") => client_name(argument).map(Command::Ehlo),
-            4 if is("HELO") => client_name(argument).map(Command::Helo),
-            4 if is("LHLO") => client_name(argument).map(Command::Lhlo),
-            4 if is("RSET") => bare(Command::Rset),
-            4 if is("NOOP") => Ok(Command::Noop),
-            4 if is("QUIT") => bare(Command::Quit),
-            4 if is("VRFY") && argument.is_empty() => Err(CommandError::Argument),
-            4 if is("VRFY") => Ok(Command::Vrfy),
-            4 if is("EXPN") => Ok(Command::Expn),
-            4 if is("HELP") => Ok(Command::Help),
-            4 if is("AUTH") => auth(argument),
-            8 if is("STARTTLS") => bare(Command::StartTls),
-            _ if HTTP_VERBS.contains(&verb) && argument.contains("HTTP/") => Err(CommandError::Http),
-            _ => Err(CommandError::Unknown),
+        let Some((verb, rest)) = line.split_first_chunk::<4>() else { return not_a_verb(line) };
+        // Clearing this bit makes a lower-case letter upper-case and turns nothing else into a letter.
+        let verb = u32::from_be_bytes(*verb) & 0xdfdf_dfdf;
+        match verb {
+            MAIL if ends_verb(rest) => mail(utf8(rest)?, accepts),
+            RCPT if ends_verb(rest) => rcpt(utf8(rest)?, accepts),
+            DATA if ends_verb(rest) => bare(Command::Data, rest),
+            RSET if ends_verb(rest) => bare(Command::Rset, rest),
+            QUIT if ends_verb(rest) => bare(Command::Quit, rest),
+            EHLO if ends_verb(rest) => client_name(rest).map(Command::Ehlo),
+            BDAT if ends_verb(rest) => bdat(text(rest)?.trim_ascii()),
+            NOOP if ends_verb(rest) => text(rest).map(|_| Command::Noop),
+            HELO if ends_verb(rest) => client_name(rest).map(Command::Helo),
+            LHLO if ends_verb(rest) => client_name(rest).map(Command::Lhlo),
+            AUTH if ends_verb(rest) => auth(text(rest)?.trim_ascii()),
+            STAR => match rest.split_first_chunk::<4>() {
+                Some((tail, rest)) if tail.eq_ignore_ascii_case(b"TTLS") && ends_verb(rest) => {
+                    bare(Command::StartTls, rest)
+                }
+                _ => not_a_verb(line),
+            },
+            VRFY if ends_verb(rest) && text(rest)?.trim_ascii().is_empty() => Err(CommandError::Argument),
+            VRFY if ends_verb(rest) => Ok(Command::Vrfy),
+            EXPN if ends_verb(rest) => text(rest).map(|_| Command::Expn),
+            HELP if ends_verb(rest) => text(rest).map(|_| Command::Help),
+            _ => not_a_verb(line),
         }
     }
 
@@ -156,31 +149,84 @@ impl<'b> Command<'b> {
     }
 }
 
+const fn verb(name: &[u8; 4]) -> u32 {
+    u32::from_be_bytes(*name)
+}
+
+const MAIL: u32 = verb(b"MAIL");
+const RCPT: u32 = verb(b"RCPT");
+const DATA: u32 = verb(b"DATA");
+const BDAT: u32 = verb(b"BDAT");
+const EHLO: u32 = verb(b"EHLO");
+const HELO: u32 = verb(b"HELO");
+const LHLO: u32 = verb(b"LHLO");
+const RSET: u32 = verb(b"RSET");
+const NOOP: u32 = verb(b"NOOP");
+const QUIT: u32 = verb(b"QUIT");
+const VRFY: u32 = verb(b"VRFY");
+const EXPN: u32 = verb(b"EXPN");
+const HELP: u32 = verb(b"HELP");
+const AUTH: u32 = verb(b"AUTH");
+const STAR: u32 = verb(b"STAR");
+
+fn ends_verb(rest: &[u8]) -> bool {
+    matches!(rest.first(), None | Some(b' '))
+}
+
+/// Behind MAIL and RCPT, whose parts are each judged by a grammar without controls.
+fn utf8(rest: &[u8]) -> Result<&str, CommandError> {
+    str::from_utf8(rest).map_err(|_| CommandError::Octets)
+}
+
+/// Behind the other verbs: UTF-8 without controls.
+fn text(rest: &[u8]) -> Result<&str, CommandError> {
+    // Without a branch for each octet, so that several are looked at in one step.
+    let controls = rest.iter().fold(false, |seen, &b| seen | (b < b' ' && b != b'\t') | (b == 0x7f));
+    if controls {
+        return Err(CommandError::Octets);
+    }
+    utf8(rest)
+}
+
+fn bare<'b>(command: Command<'b>, rest: &[u8]) -> Result<Command<'b>, CommandError> {
+    // RFC 5321 §4.1.1: trailing white space is tolerated.
+    if rest.trim_ascii().is_empty() { Ok(command) } else { Err(CommandError::Argument) }
+}
+
+#[cold]
+fn not_a_verb<'b>(line: &[u8]) -> Result<Command<'b>, CommandError> {
+    let line = text(line)?;
+    let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
+    let http = HTTP_VERBS.contains(&word) && argument.contains("HTTP/");
+    Err(if http { CommandError::Http } else { CommandError::Unknown })
+}
+
 fn push_all(out: &mut SendBuf, parts: &[&str]) {
     parts.iter().for_each(|p| out.push(p.as_bytes()));
 }
 
-fn client_name(argument: &str) -> Result<&str, CommandError> {
-    if crate::address::is_client_name(argument.as_bytes()) {
-        Ok(argument)
-    } else {
-        Err(CommandError::Argument)
+fn client_name(rest: &[u8]) -> Result<&str, CommandError> {
+    let name = rest.trim_ascii();
+    if !crate::address::is_client_name(name) {
+        return Err(CommandError::Argument);
     }
+    str::from_utf8(name).map_err(|_| CommandError::Argument)
 }
 
 /// Behind the verb: ` FROM:` or ` TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common
 /// and harmless.
 fn path_argument<'b>(rest: &'b str, keyword: &str) -> Option<&'b str> {
-    let rest = rest.trim_ascii();
+    let rest = rest.strip_prefix(' ')?;
+    let rest = if rest.starts_with(' ') { rest.trim_ascii_start() } else { rest };
     let (front, path) = rest.split_at_checked(keyword.len())?;
-    front.eq_ignore_ascii_case(keyword).then(|| path.trim_ascii_start())
+    front.eq_ignore_ascii_case(keyword).then(|| path.trim_ascii())
 }
 
 fn mail<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
     let text = path_argument(rest, "FROM:").ok_or(CommandError::Argument)?;
-    let (path, tail) = Path::parse_reverse(text.as_bytes()).map_err(|_| CommandError::Sender)?;
-    let params = MailParams::parse(text_tail(text, tail), accepts).map_err(param_error)?;
-    if !path.is_ascii() && !params.smtputf8 {
+    let (path, tail) = Path::reverse(text).map_err(|_| CommandError::Sender)?;
+    let params = MailParams::parse(tail, accepts).map_err(param_error)?;
+    if !params.smtputf8 && !path.is_ascii() {
         return Err(CommandError::NeedsUtf8);
     }
     Ok(Command::Mail(path, params))
@@ -189,14 +235,9 @@ fn mail<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandErro
 /// Whether the transaction has SMTPUTF8 is known to the session, which refuses a non-ASCII path without it.
 fn rcpt<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
     let text = path_argument(rest, "TO:").ok_or(CommandError::Argument)?;
-    let (path, tail) = Path::parse_forward(text.as_bytes()).map_err(|_| CommandError::Recipient)?;
-    let params = RcptParams::parse(text_tail(text, tail), accepts).map_err(param_error)?;
+    let (path, tail) = Path::forward(text).map_err(|_| CommandError::Recipient)?;
+    let params = RcptParams::parse(tail, accepts).map_err(param_error)?;
     Ok(Command::Rcpt(path, params))
-}
-
-/// `tail` again as text: it is the end of `text`, cut at a character's border.
-fn text_tail<'b>(text: &'b str, tail: &[u8]) -> &'b str {
-    text.get(text.len() - tail.len()..).unwrap_or("?")
 }
 
 fn param_error(error: ParamError) -> CommandError {

@@ -2,10 +2,14 @@
 
 use core::fmt::Write as _;
 
-use protocol_core::time::Civil;
 use protocol_core::{SendBuf, Timestamp};
 
 use crate::limits::{ENVID_MAX, ORCPT_MAX};
+
+mod values;
+
+pub use values::decode_xtext;
+use values::{body, by, date_time, decimal, flag, is_notify, orcpt, ret, xtext};
 
 /// BODY (RFC 6152 §3, RFC 3030 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,8 +127,11 @@ impl<'b> MailParams<'b> {
     /// Reads everything behind the path, which begins with a space or is empty.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<MailParams<'b>, ParamError> {
         let mut params = MailParams::default();
+        if rest.is_empty() {
+            return Ok(params);
+        }
         let mut seen = Seen(0);
-        for (name, value) in words(rest)? {
+        for (name, value) in Words::new(rest)? {
             params.take(name, value, accepts, &mut seen)?;
         }
         Ok(params)
@@ -139,41 +146,53 @@ impl<'b> MailParams<'b> {
         accepts: &Accepts,
         seen: &mut Seen,
     ) -> Result<(), ParamError> {
-        let is = |keyword: &str| name.eq_ignore_ascii_case(keyword);
-        let (bit, offered) = if is("SIZE") {
-            self.size = Some(decimal(value)?);
-            (0, accepts.size)
-        } else if is("BODY") {
-            self.body = body(value)?;
-            (1, if self.body == Body::Binary { accepts.binary } else { accepts.eight_bit || accepts.binary })
-        } else if is("SMTPUTF8") {
-            self.smtputf8 = flag(value)?;
-            (2, accepts.smtputf8)
-        } else if is("RET") {
-            self.ret = Some(ret(value)?);
-            (3, accepts.dsn)
-        } else if is("ENVID") {
-            self.envid = Some(xtext(value, ENVID_MAX)?);
-            (4, accepts.dsn)
-        } else if is("AUTH") {
-            self.auth = Some(xtext(value, ORCPT_MAX)?);
-            (5, accepts.auth)
-        } else if is("REQUIRETLS") {
-            self.require_tls = flag(value)?;
-            (6, accepts.require_tls)
-        } else if is("HOLDFOR") {
-            let secs = u32::try_from(decimal(value)?).map_err(|_| ParamError::Bad)?;
-            self.hold = Some(Hold::For(secs));
-            (7, accepts.future_release)
-        } else if is("HOLDUNTIL") {
+        let name = name.as_bytes();
+        // No two of the same length begin with the same letter, so one comparison is enough.
+        let (bit, offered) = match (name.len(), name.first().map_or(0, u8::to_ascii_uppercase)) {
+            (4, b'S') if is(name, b"SIZE") => {
+                self.size = Some(decimal(value)?);
+                (0, accepts.size)
+            }
+            (4, b'B') if is(name, b"BODY") => {
+                self.body = body(value)?;
+                let binary = self.body == Body::Binary;
+                (1, accepts.binary || (accepts.eight_bit && !binary))
+            }
+            (8, b'S') if is(name, b"SMTPUTF8") => {
+                self.smtputf8 = flag(value)?;
+                (2, accepts.smtputf8)
+            }
+            (3, b'R') if is(name, b"RET") => {
+                self.ret = Some(ret(value)?);
+                (3, accepts.dsn)
+            }
+            (5, b'E') if is(name, b"ENVID") => {
+                self.envid = Some(xtext(value, ENVID_MAX)?);
+                (4, accepts.dsn)
+            }
+            (4, b'A') if is(name, b"AUTH") => {
+                self.auth = Some(xtext(value, ORCPT_MAX)?);
+                (5, accepts.auth)
+            }
+            (10, b'R') if is(name, b"REQUIRETLS") => {
+                self.require_tls = flag(value)?;
+                (6, accepts.require_tls)
+            }
+            (7, b'H') if is(name, b"HOLDFOR") => {
+                let secs = u32::try_from(decimal(value)?).map_err(|_| ParamError::Bad)?;
+                self.hold = Some(Hold::For(secs));
+                (7, accepts.future_release)
+            }
             // RFC 4865 §4: one of the two, not both.
-            self.hold = Some(Hold::Until(value.and_then(date_time).ok_or(ParamError::Bad)?));
-            (7, accepts.future_release)
-        } else if is("BY") {
-            self.by = Some(by(value)?);
-            (8, accepts.deliver_by)
-        } else {
-            return Err(ParamError::Unknown);
+            (9, b'H') if is(name, b"HOLDUNTIL") => {
+                self.hold = Some(Hold::Until(value.and_then(date_time).ok_or(ParamError::Bad)?));
+                (7, accepts.future_release)
+            }
+            (2, b'B') if is(name, b"BY") => {
+                self.by = Some(by(value)?);
+                (8, accepts.deliver_by)
+            }
+            _ => return Err(ParamError::Unknown),
         };
         seen.once(bit)?;
         if offered { Ok(()) } else { Err(ParamError::Unknown) }
@@ -232,19 +251,22 @@ impl<'b> RcptParams<'b> {
     /// Reads everything behind the path.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<RcptParams<'b>, ParamError> {
         let mut params = RcptParams::default();
+        if rest.is_empty() {
+            return Ok(params);
+        }
         let mut seen = Seen(0);
-        for (name, value) in words(rest)? {
-            if name.eq_ignore_ascii_case("NOTIFY") && accepts.dsn {
+        for (name, value) in Words::new(rest)? {
+            if is(name.as_bytes(), b"NOTIFY") {
                 seen.once(0)?;
                 params.notify = Some(value.filter(|v| is_notify(v)).ok_or(ParamError::Bad)?);
-            } else if name.eq_ignore_ascii_case("ORCPT") && accepts.dsn {
+            } else if is(name.as_bytes(), b"ORCPT") {
                 seen.once(1)?;
                 params.orcpt = Some(orcpt(value)?);
             } else {
                 return Err(ParamError::Unknown);
             }
         }
-        Ok(params)
+        if accepts.dsn { Ok(params) } else { Err(ParamError::Unknown) }
     }
 
     /// Appends the parameters, each behind a space.
@@ -275,196 +297,64 @@ impl Seen {
     }
 }
 
+/// Keyword and value of `esmtp-keyword ["=" esmtp-value]` (RFC 5321 §4.1.2).
 type Word<'b> = (&'b str, Option<&'b str>);
 
-/// `SP esmtp-keyword ["=" esmtp-value]`, any number of times. More than one space is taken as one.
-fn words(rest: &str) -> Result<impl Iterator<Item = Word<'_>>, ParamError> {
-    if !rest.is_empty() && !rest.starts_with(' ') {
-        return Err(ParamError::Bad);
-    }
-    Ok(rest.split(' ').filter(|w| !w.is_empty()).map(|word| match word.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (word, None),
-    }))
+/// The words of `text`, which must begin with a space unless it is empty. More than one space is taken as one.
+struct Words<'b> {
+    text: &'b str,
+    at: usize,
 }
 
-fn decimal(value: Option<&str>) -> Result<u64, ParamError> {
-    let digits = value.filter(|v| !v.is_empty() && v.len() <= 20 && v.bytes().all(|b| b.is_ascii_digit()));
-    digits.and_then(|d| d.parse().ok()).ok_or(ParamError::Bad)
-}
-
-fn flag(value: Option<&str>) -> Result<bool, ParamError> {
-    if value.is_none() { Ok(true) } else { Err(ParamError::Bad) }
-}
-
-fn body(value: Option<&str>) -> Result<Body, ParamError> {
-    match value {
-        Some(v) if v.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBit),
-        Some(v) if v.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
-        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") => Ok(Body::Binary),
-        _ => Err(ParamError::Bad),
-    }
-}
-
-fn ret(value: Option<&str>) -> Result<Ret, ParamError> {
-    match value {
-        Some(v) if v.eq_ignore_ascii_case("FULL") => Ok(Ret::Full),
-        Some(v) if v.eq_ignore_ascii_case("HDRS") => Ok(Ret::Headers),
-        _ => Err(ParamError::Bad),
-    }
-}
-
-/// An Internet date-time (RFC 3339 §5.6); a fraction of a second is dropped.
-fn date_time(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let number = |from: usize, to: usize| {
-        let digits = bytes.get(from..to)?;
-        digits.iter().try_fold(0i64, |n, d| d.is_ascii_digit().then(|| n * 10 + i64::from(d - b'0')))
-    };
-    let small = |from: usize| number(from, from + 2).and_then(|n| u8::try_from(n).ok());
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if !marks.iter().all(|(at, mark)| bytes.get(*at).is_some_and(|b| b.to_ascii_uppercase() == *mark)) {
-        return None;
-    }
-    let civil = Civil {
-        year: number(0, 4)?,
-        month: small(5)?,
-        day: small(8)?,
-        hour: small(11)?,
-        minute: small(14)?,
-        second: small(17)?,
-        weekday: 0,
-    };
-    let mut zone = 19;
-    if bytes.get(zone) == Some(&b'.') {
-        let digits = bytes.get(zone + 1..)?.iter().take_while(|b| b.is_ascii_digit()).count();
-        if !(1..=9).contains(&digits) {
-            return None;
-        }
-        zone += 1 + digits;
-    }
-    let offset = match bytes.get(zone..)? {
-        [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let (hours, minutes) = (i64::from(small(zone + 1)?), i64::from(small(zone + 4)?));
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            if *sign == b'+' { hours * 3_600 + minutes * 60 } else { -(hours * 3_600 + minutes * 60) }
-        }
-        _ => return None,
-    };
-    civil.to_unix().map(|secs| Timestamp::from_secs(secs - offset))
-}
-
-fn by(value: Option<&str>) -> Result<By, ParamError> {
-    let (secs, mode) = value.and_then(|v| v.split_once(';')).ok_or(ParamError::Bad)?;
-    let digits = secs.strip_prefix(['+', '-']).unwrap_or(secs);
-    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(ParamError::Bad);
-    }
-    let size: i32 = digits.parse().map_err(|_| ParamError::Bad)?;
-    let secs = if secs.starts_with('-') { -size } else { size };
-    let (give_up, trace) = match mode.as_bytes() {
-        [b'R' | b'r'] => (true, false),
-        [b'R' | b'r', b'T' | b't'] => (true, true),
-        [b'N' | b'n'] => (false, false),
-        [b'N' | b'n', b'T' | b't'] => (false, true),
-        _ => return Err(ParamError::Bad),
-    };
-    // RFC 2852 §4: a mode of R needs a time that is yet to come.
-    if give_up && secs <= 0 { Err(ParamError::Bad) } else { Ok(By { secs, give_up, trace }) }
-}
-
-/// xtext (RFC 3461 §4) whose decoded octets are printable ASCII, so that nothing of it can end a line later.
-fn xtext(value: Option<&str>, max: usize) -> Result<&str, ParamError> {
-    let value = value.filter(|v| !v.is_empty() && v.len() <= max).ok_or(ParamError::Bad)?;
-    let printable = decode_xtext(value).is_some_and(|mut octets| octets.all(|b| matches!(b, 0x20..=0x7e)));
-    if printable { Ok(value) } else { Err(ParamError::Bad) }
-}
-
-/// The octets that `value` stands for; `None` when it is not xtext.
-pub fn decode_xtext(value: &str) -> Option<impl Iterator<Item = u8> + '_> {
-    let bytes = value.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'+' => {
-                let digits = bytes.get(at + 1..at + 3)?;
-                if !digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'A'..=b'F')) {
-                    return None;
-                }
-                at += 3;
-            }
-            0x21..=0x7e if bytes[at] != b'=' => at += 1,
-            _ => return None,
-        }
-    }
-    let mut rest = bytes;
-    Some(core::iter::from_fn(move || {
-        let (&first, tail) = rest.split_first()?;
-        let (octet, tail) = match (first, tail) {
-            (b'+', [high, low, tail @ ..]) => (hex(*high) << 4 | hex(*low), tail),
-            _ => (first, tail),
-        };
-        rest = tail;
-        Some(octet)
-    }))
-}
-
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => digit.wrapping_sub(b'A').wrapping_add(10) & 15,
-    }
-}
-
-/// `addr-type ";" xtext`; with SMTPUTF8 the type is `utf-8` and the address may be raw UTF-8 (RFC 6533 §3).
-fn orcpt(value: Option<&str>) -> Result<&str, ParamError> {
-    let value = value.filter(|v| v.len() <= ORCPT_MAX).ok_or(ParamError::Bad)?;
-    let (kind, address) = value.split_once(';').ok_or(ParamError::Bad)?;
-    let kind_fine = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let address_fine = if kind.eq_ignore_ascii_case("utf-8") {
-        is_utf8_address(address)
-    } else {
-        xtext(Some(address), ORCPT_MAX).is_ok()
-    };
-    if kind_fine && address_fine { Ok(value) } else { Err(ParamError::Bad) }
-}
-
-/// `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 §3): printable octets without `+`, `=` and a bare `\`,
-/// characters as they are or as `\x{...}`, and none that ends a line or turns text round.
-fn is_utf8_address(mut text: &str) -> bool {
-    if text.is_empty() {
-        return false;
-    }
-    while let Some(c) = text.chars().next() {
-        let (c, len) = if c == '\\' {
-            let Some((hex, _)) = text.strip_prefix("\\x{").and_then(|t| t.split_once('}')) else {
-                return false;
-            };
-            let digits = (2..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
-            let Some(c) = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32).filter(|_| digits)
-            else {
-                return false;
-            };
-            (c, hex.len() + 4)
-        } else if matches!(c, '\u{21}'..='*' | ','..='<' | '>'..='~') || !c.is_ascii() {
-            (c, c.len_utf8())
+impl<'b> Words<'b> {
+    fn new(text: &'b str) -> Result<Words<'b>, ParamError> {
+        if matches!(text.as_bytes(), [] | [b' ', ..]) {
+            Ok(Words { text, at: 0 })
         } else {
-            return false;
-        };
-        if c.is_ascii_control() || crate::address::is_deceptive(c) {
-            return false;
+            Err(ParamError::Bad)
         }
-        text = text.get(len..).unwrap_or("");
     }
-    true
 }
 
-fn is_notify(value: &str) -> bool {
-    value.eq_ignore_ascii_case("NEVER")
-        || value.split(',').all(|w| ["SUCCESS", "FAILURE", "DELAY"].iter().any(|k| w.eq_ignore_ascii_case(k)))
+impl<'b> Iterator for Words<'b> {
+    type Item = Word<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Word<'b>> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        while bytes.get(at) == Some(&b' ') {
+            at += 1;
+        }
+        let name = at;
+        while let Some(b) = bytes.get(at)
+            && !matches!(b, b'=' | b' ')
+        {
+            at += 1;
+        }
+        let name = self.text.get(name..at).filter(|n| !n.is_empty() || bytes.len() > at)?;
+        if bytes.get(at) != Some(&b'=') {
+            self.at = at;
+            return Some((name, None));
+        }
+        let value = at + 1;
+        at = value;
+        while let Some(b) = bytes.get(at)
+            && *b != b' '
+        {
+            at += 1;
+        }
+        self.at = at;
+        let value = self.text.get(value..at)?;
+        Some((name, Some(value)))
+    }
+}
+
+/// Whether `name` is `keyword`, which is given in upper case.
+#[inline]
+fn is(name: &[u8], keyword: &[u8]) -> bool {
+    name.len() == keyword.len()
+        && name.iter().zip(keyword).fold(0, |differ, (a, b)| differ | (a.to_ascii_uppercase() ^ b)) == 0
 }
 
 #[cfg(test)]
