@@ -16,6 +16,7 @@
 //! Escapes: `\r \n \0 \t \\ \xNN`. Lines that begin with `#` are comments.
 
 mod answers;
+mod clients;
 mod model;
 mod store;
 
