@@ -20,3 +20,7 @@ pub mod smtp;
 pub mod wire;
 pub mod files;
 pub mod http;
+pub mod imap;
+pub mod admin;
+pub mod cli;
+pub mod serve;

@@ -1,3 +1,7 @@
 //! The `inbox` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime_smol::cli::main(std::env::args_os().skip(1))
+}

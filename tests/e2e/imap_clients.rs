@@ -24,7 +24,7 @@ fn mbsync_pulls_the_folder_and_finds_nothing_to_do_the_second_time() {
              MaildirStore near\nPath {}/\nInbox {}/INBOX\nSubFolders Verbatim\n\
              Channel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
             inbox.port("IMAPS_PORT"),
-            inbox.data_dir().join("tls/cert.pem").display(),
+            certificate(&inbox).display(),
             maildir.display(),
             maildir.display(),
         ),
@@ -55,6 +55,13 @@ fn mbsync_pulls_the_folder_and_finds_nothing_to_do_the_second_time() {
     assert_eq!(flagged.trim(), "1");
     let count = inbox.python_ok("imap_flags.py", &["alice@example.test", "ALL"]);
     assert_eq!(count.trim(), "121");
+}
+
+/// The self-signed certificate, which mbsync is told to trust.
+fn certificate(inbox: &Inbox) -> std::path::PathBuf {
+    let files = fs::read_dir(inbox.data_dir().join("tls")).expect("a directory for TLS").flatten();
+    let mut certificates = files.map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "crt"));
+    certificates.next().expect("a certificate was made")
 }
 
 fn tree(dir: &std::path::Path) -> Vec<String> {

@@ -38,7 +38,7 @@ impl Connection {
             },
             internal_date: append.internal_date().unwrap_or_else(wall_now),
             spool: self.app.storage.spool(),
-            scanner: Scanner::new(&self.app.config.server.hostname),
+            scanner: Scanner::new().with_own_host(&self.app.config.server.hostname),
             failed: None,
         });
         append.accept(session, out);

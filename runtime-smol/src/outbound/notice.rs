@@ -9,9 +9,10 @@ use protocol_core::message::Scanner;
 use protocol_smtp::dsn::{self, Action, Dsn, Report, Returned};
 use protocol_smtp::queue::{NoticeKind, Settlement, StoreError};
 use protocol_smtp::trace;
+use storage::directory::{Resolution, resolve};
 use storage::{
     Accept, Deliver, FolderTarget, Job, JobId, JobRecipient, MessageId, NamedFlags, NewJob, Queued, RecipientState,
-    Resolution, SpecialUse, Spool,
+    SpecialUse, Spool,
 };
 
 use super::attempt::Tried;
@@ -116,12 +117,12 @@ async fn address(
     now: Timestamp,
 ) -> Result<Accept, StoreError> {
     let sender = canonical_text(&job.spec.sender);
-    let resolved = storage::resolve(app.storage.store(), &app.config.server.hostname, std::slice::from_ref(&sender));
+    let resolved = resolve(app.storage.store(), &app.config.server.hostname, std::slice::from_ref(&sender));
     let resolution = resolved.await.map_err(super::store_error)?.pop();
     let mut accept = Accept { recipients: vec![job.spec.sender.clone()], received: now, ..Accept::default() };
     match resolution {
         Some(Resolution::Local { mailboxes, .. }) => {
-            let mut scanner = Scanner::new(&app.config.server.hostname);
+            let mut scanner = Scanner::new().with_own_host(&app.config.server.hostname);
             scanner.feed(bytes);
             let structure = scanner.finish();
             for (n, mailbox) in mailboxes.iter().enumerate() {

@@ -68,7 +68,7 @@ impl Connection {
         }
         let header_len = usize::try_from(structure.root().body_start).unwrap_or(usize::MAX);
         let header = spool.read(0, header_len).await.map_err(storage_failed)?;
-        let edit = self.edit(transaction, &structure, &header).await?;
+        let edit = self.edit(transaction, &header).await?;
         let now = wall_now();
         let received = self.received(transaction, id, session, now);
         let accept = Accept {
@@ -91,7 +91,7 @@ impl Connection {
 
     /// Judges the header and says how it changes: for submission, fields that are missing or must go; for all,
     /// results that claim to be ours.
-    async fn edit(&self, transaction: &Transaction, structure: &Structure, header: &[u8]) -> Result<Edit, Refusal> {
+    async fn edit(&self, transaction: &Transaction, header: &[u8]) -> Result<Edit, Refusal> {
         let null_sender = transaction.sender.is_empty();
         let from = from_addresses(header, null_sender).map_err(|_| Refusal::BadFrom)?;
         let mut edit = match &self.account {
@@ -112,7 +112,7 @@ impl Connection {
                 let domain = account.address.rsplit_once('@').map_or("", |(_, d)| d);
                 let mut random = [0; 16];
                 getrandom::fill(&mut random).map_err(|_| Refusal::StorageFailed)?;
-                submission::complete(header, structure, domain, random, wall_now())
+                submission::complete(header, wall_now(), random, domain)
             }
         };
         let own = &self.app.config.server.hostname;

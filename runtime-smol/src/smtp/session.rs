@@ -13,7 +13,8 @@ use protocol_smtp::server::{
     Authenticate, Begin, CloseReason, Finish, Recipient as AskRecipient, Refusal, Sender, ServerConfig, ServerSession,
     Service, Step,
 };
-use storage::{Mailbox, OrgId, Resolution};
+use storage::directory::{Resolution, resolve};
+use storage::{Mailbox, OrgId};
 
 use super::transaction::{Incoming, Recipient, Remote, Transaction, canonical};
 use crate::app::{App, Peer};
@@ -298,7 +299,7 @@ impl Connection {
         keys.extend(ask.upcoming().map(canonical));
         keys.sort_unstable();
         keys.dedup();
-        let found = storage::resolve(self.app.storage.store(), own_host, &keys).await?;
+        let found = resolve(self.app.storage.store(), own_host, &keys).await?;
         transaction.ahead = keys.into_iter().zip(found).collect();
         Ok(transaction.ahead.remove(&key).unwrap_or(Resolution::NotLocal))
     }

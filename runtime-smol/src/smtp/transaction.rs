@@ -6,7 +6,8 @@ use protocol_core::address::Canonical;
 use protocol_core::message::Scanner;
 use protocol_smtp::address::Mailbox as Address;
 use protocol_smtp::params::{Body, MailParams, RcptParams, Ret};
-use storage::{Mailbox, MailboxId, OrgId, Resolution, Spool};
+use storage::directory::Resolution;
+use storage::{Mailbox, MailboxId, OrgId, Spool};
 
 /// What MAIL said.
 pub struct Transaction {
@@ -121,7 +122,7 @@ impl Recipient {
 
 impl Incoming {
     pub fn new(spool: Spool, own_host: &str) -> Incoming {
-        Incoming { spool, scanner: Scanner::new(own_host), failed: None }
+        Incoming { spool, scanner: Scanner::new().with_own_host(own_host), failed: None }
     }
 }
 

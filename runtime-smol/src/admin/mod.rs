@@ -1,0 +1,93 @@
+//! Administration: requests and their answers, the same whether a server runs (through its Unix socket) or
+//! not (on the database itself, with the two ends of a socket pair in one process).
+
+pub mod client;
+mod dkim;
+mod execute;
+mod fields;
+mod frame;
+pub mod mbox;
+pub mod server;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Secret;
+
+pub use execute::{Context, execute};
+
+/// What the command line asks for. Names and addresses are as typed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Request {
+    OrgCreate { name: String },
+    OrgList,
+    OrgDelete { name: String },
+    DomainAdd { domain: String, org: String, set: Vec<(String, String)> },
+    DomainSet { domain: String, set: Vec<(String, String)> },
+    DomainShow { domain: String },
+    DomainList,
+    DomainDelete { domain: String },
+    MailboxCreate { address: String, password: Password, name: String, quota: Option<u64> },
+    MailboxPasswd { address: String, password: Password },
+    MailboxDisable { address: String, disabled: bool },
+    MailboxList,
+    MailboxDelete { address: String },
+    AliasAdd { alias: String, to: Vec<String> },
+    AliasList,
+    AliasDelete { alias: String },
+    QueueList,
+    QueueShow { id: String },
+    QueueAct { id: String, action: QueueAction },
+    Check { repair: bool },
+    Import { mailbox: String, folder: Option<String> },
+    Export { mailbox: String },
+}
+
+/// What can be done to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum QueueAction {
+    Retry,
+    Hold,
+    Release,
+    Cancel,
+}
+
+/// A password on its way to the database; `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct Password(pub Secret);
+
+impl Serialize for Password {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Password(Secret::new(text)))
+    }
+}
+
+/// Why a request was refused or failed; exit status 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}

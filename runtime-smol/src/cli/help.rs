@@ -1,0 +1,28 @@
+//! `inbox --help`.
+
+/// The whole syntax of this version.
+pub(super) const HELP: &str = "\
+inbox: a mail server
+
+    inbox [serve]                     start every configured listener
+    inbox quickstart [--deliver]      a demonstration on loopback: unprivileged ports, the domain example.test and
+                                      the mailboxes alice@ and bob@; mail for other domains is kept unless --deliver
+    inbox config                      the effective configuration and where each value came from
+    inbox check [--repair]            compare the database with the stored messages
+
+    inbox org create NAME | list | delete NAME
+    inbox domain add DOMAIN --org NAME [--set FIELD=VALUE]...
+    inbox domain set DOMAIN FIELD=VALUE... | show DOMAIN | list | delete DOMAIN
+    inbox mailbox create ADDRESS --password-stdin [--name TEXT] [--quota BYTES]
+    inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
+    inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
+    inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID
+    inbox import mbox PATH --mailbox ADDRESS [--folder NAME]
+    inbox export mbox PATH --mailbox ADDRESS
+
+Every command takes --data-dir DIR (or INBOX_DATA_DIR; default `data`), --env-file FILE and --json.
+--password-stdin reads one line and drops its line end. Administration works while the server runs and while it
+does not. `inbox config` lists every variable of the environment that has a meaning.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 78 wrong configuration.
+";
