@@ -7,7 +7,8 @@
 //! driver as values that are consumed by answering them.
 //!
 //! **To drive it**: [`codec::frame`] finds where a command or response ends, [`codec::Command::parse`] and
-//! [`codec::Response::parse`] read it, and the `write` methods beside them are their exact inverse.
+//! [`codec::Response::parse`] read it, and the `write` methods beside them are their exact inverse. A server
+//! is [`server::ServerSession`]: poll it, do what its steps say, answer what they ask.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -7,7 +7,7 @@
 //! command runs at a time, so there is one phase and no queue.
 //!
 //! Everything that happens is an [`Event`]. [`TABLE`] lists which events may happen in which phase and level,
-//! and what then holds; what is not listed can not happen, and [`State::apply`] says so. The session writes
+//! and what then holds; what is not listed can not happen, and `State::apply` says so. The session writes
 //! octets and asks questions; it never assigns a level or a phase by hand.
 //!
 //! Where an answer is awaited (`Connect`, `Running`, `Sasl`, `AppendAsked`, `Upgrade`), the driver holds a

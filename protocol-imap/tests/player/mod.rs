@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol_core::{Instant, RecvBuf, SendBuf};
+use protocol_imap::codec::frame::{ResponseFrame, ResponseFramer};
+use protocol_imap::codec::{Response, Untagged};
 use protocol_imap::server::{ServerConfig, ServerSession, Step, TlsInfo, Transport, limits};
 use store::Store;
 
@@ -281,6 +283,34 @@ fn run(script: &Script, file: &str, cut: usize, all: bool) {
     }
     compare(&script.expected, &player.events, &name);
     assert_eq!(player.answers.next(), None, "{name}: an answer was not asked for");
+    check_grammar(&player.events, &name);
+}
+
+/// Everything that is said is read back by the client's half of the codec.
+fn check_grammar(events: &[Event], name: &str) {
+    let mut input = RecvBuf::with_limit(1 << 20);
+    for event in events {
+        if let Event::Said(said) = event {
+            let mut rest = &said[..];
+            while !rest.is_empty() {
+                rest = &rest[input.feed(rest)..];
+            }
+        }
+    }
+    let mut framer = ResponseFramer::new(1 << 20, 1 << 20);
+    loop {
+        match framer.poll(&mut input) {
+            ResponseFrame::Whole { len } => {
+                let octets = input.take(len);
+                let read = Response::parse(octets);
+                let known = !matches!(read, Ok(Response::Untagged(Untagged::Other(_))) | Err(_));
+                assert!(known, "{name}: {}: {read:?}", octets.escape_ascii());
+            }
+            ResponseFrame::NeedInput => break,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert!(input.is_empty(), "{name}: {}", input.bytes().escape_ascii());
 }
 
 fn compare(expected: &[Event], seen: &[Event], name: &str) {
