@@ -140,7 +140,7 @@ fn q2_the_dot_waits_for_a_lease_that_outlasts_its_reply() {
     start(&mut queue, fence, T0);
     queue.handle(Event::DotPending { fence, recipients: vec![0], wait }, T0);
     let record = Effect::RecordDot { fence, recipients: vec![0], lease: wait + policy.lease };
-    assert_eq!(drain(&mut queue, T0), [record.clone()]);
+    assert_eq!(drain(&mut queue, T0), std::slice::from_ref(&record));
     // Storage was slow: the lease it gave is too short by now, so it is asked again.
     let slow = T0 + secs(30);
     queue.handle(Event::DotRecorded { fence, result: Ok(slow + wait - secs(1)) }, slow);

@@ -31,7 +31,8 @@ impl BodyEncoder {
     }
 
     /// The pieces to write for the next octets of the message; slices of `chunk` and framing between them.
-    /// With BDAT each call makes one chunk, so they should be large (64 KiB).
+    /// With BDAT each call makes one chunk. The peer answers each, and is heard only after the last, so they
+    /// must be large: with 64 KiB the replies to the largest message fit into any socket's buffers.
     pub fn encode<'c>(&'c mut self, chunk: &'c [u8]) -> Encoded<'c> {
         self.octets += chunk.len() as u64;
         match &mut self.framing {

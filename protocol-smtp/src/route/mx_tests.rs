@@ -150,7 +150,7 @@ fn hosts_without_addresses_by_row() {
     };
     let limits = limits(Family::Any, false, &[]);
     let none = host("a.test", 10, &[]);
-    assert_eq!(dialled(&[none.clone()], &limits), Err(Status::NO_SUCH_DOMAIN));
+    assert_eq!(dialled(core::slice::from_ref(&none), &limits), Err(Status::NO_SUCH_DOMAIN));
     assert_eq!(dialled(&[none.clone(), failed(DnsFailure::Timeout)], &limits), Err(Status::DNS_FAILED));
     assert_eq!(
         dialled(&[failed(DnsFailure::ServFail), host("b.test", 20, &["9.9.9.9"])], &limits),
