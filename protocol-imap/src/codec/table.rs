@@ -58,10 +58,10 @@ macro_rules! table {
 
             /// The name written so, in capitals.
             pub(super) fn from_upper(word: &[u8]) -> Option<Name> {
-                match core::str::from_utf8(word).ok()? {
-                    $($name => Some(Name::$variant),)*
-                    _ => None,
-                }
+                $(if word == $name.as_bytes() {
+                    return Some(Name::$variant);
+                })*
+                None
             }
 
             /// What it does.

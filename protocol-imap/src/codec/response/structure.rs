@@ -36,6 +36,7 @@ pub struct Address<'b> {
 
 /// A body structure, read level by level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // A box would allocate, and no more than one is held at a time.
 pub enum Body<'b> {
     /// A part that is not multipart.
     Single(Single<'b>),
