@@ -53,10 +53,10 @@ fn sc1_every_message_that_got_a_250_is_there_exactly_once_after_kill_9() {
     let mut dice = Dice(seed);
     for _ in 0..cycles() {
         inbox.start();
-        let stop = AtomicBool::new(false);
+        let (stop, port) = (AtomicBool::new(false), inbox.smtp());
         std::thread::scope(|scope| {
             for _ in 0..SENDERS {
-                scope.spawn(|| send_until(&stop, inbox.smtp(), &next, &told));
+                scope.spawn(|| send_until(&stop, port, &next, &told));
             }
             std::thread::sleep(Duration::from_millis(30 + dice.roll(600)));
             inbox.kill();
