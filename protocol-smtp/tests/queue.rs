@@ -162,6 +162,30 @@ fn q2_the_dot_waits_for_a_lease_that_outlasts_its_reply() {
     assert!(settlement.next_due.unwrap() >= half + IN_DOUBT_WAIT);
 }
 
+/// Answers to two renewals could change places, and the shorter lease would be taken for the longer one.
+#[test]
+fn q2_a_dot_and_a_renewal_are_never_asked_for_at_once() {
+    let policy = Policy::default();
+    let (wait, lease) = (Duration::from_secs(600), policy.lease);
+    let mut queue = Queue::new(policy, NodeId(1), [1; 32]);
+    let fence = Fence { job: key(1), epoch: 1 };
+    start(&mut queue, fence, T0);
+    let half = T0 + lease / 2;
+    assert_eq!(drain(&mut queue, half)[0], Effect::Renew { fence, lease });
+    queue.handle(Event::DotPending { fence, recipients: vec![0], wait }, half);
+    assert_eq!(drain(&mut queue, half), []);
+    queue.handle(Event::Renewed { fence, result: Ok(half + lease) }, half);
+    assert_eq!(
+        drain(&mut queue, half),
+        [Effect::RecordDot { fence, recipients: vec![0], lease: wait + lease }]
+    );
+    // The dot's answer is late: the lease is not renewed beside it.
+    assert_eq!(
+        drain(&mut queue, half + lease / 2 + Duration::from_secs(1)).iter().filter_map(Effect::fence).count(),
+        0
+    );
+}
+
 #[test]
 fn a_dot_that_storage_cannot_record_is_withheld_and_one_of_a_lost_lease_abandoned() {
     for (error, expected) in [(StoreError::Unavailable, false), (StoreError::Stale, true)] {

@@ -52,7 +52,8 @@ struct Held {
     job: Job,
     phase: Phase,
     renew_at: Timestamp,
-    /// A renewal is under way.
+    /// Storage is asked to prolong the lease, by `Renew` or `RecordDot`: never by both at once, for their
+    /// answers could change places and leave a wrong end of the lease here.
     renewing: bool,
     /// The lease must reach this far: the reply to a final dot is awaited.
     needed_until: Option<Timestamp>,
@@ -70,6 +71,8 @@ enum Phase {
 enum Dot {
     /// Far from it.
     None,
+    /// It waits for the answer to a renewal.
+    Wanted { recipients: Vec<u16>, wait: Duration },
     /// Storage is asked to record it.
     Recording { recipients: Vec<u16>, wait: Duration },
     /// It may be on the wire.
@@ -312,13 +315,14 @@ impl Queue {
             return;
         };
         let Phase::Delivering { dot, .. } = &mut held.phase else { return };
-        *dot = Dot::Recording { recipients: recipients.clone(), wait };
-        self.ready.push_back(Effect::RecordDot { fence, recipients, lease: wait + lease });
+        *dot = Dot::Wanted { recipients, wait };
+        self.ready.extend(held.record_dot(lease));
     }
 
     fn dot_recorded(&mut self, fence: Fence, result: Result<Timestamp, StoreError>, now: Timestamp) {
         let lease = self.policy.lease;
         let Some(held) = held_under(&mut self.jobs, fence) else { return };
+        held.renewing = false;
         let Phase::Delivering { dot, .. } = &mut held.phase else { return };
         let Dot::Recording { recipients, wait } = dot.clone() else { return };
         match result {
@@ -330,8 +334,9 @@ impl Queue {
             }
             // Storage took so long that the lease no longer outlasts the wait: once more.
             Ok(until) => {
+                *dot = Dot::Wanted { recipients, wait };
                 held.prolong(until, now);
-                self.ready.push_back(Effect::RecordDot { fence, recipients, lease: wait + lease });
+                self.ready.extend(held.record_dot(lease));
             }
             Err(StoreError::Unavailable) => {
                 *dot = Dot::None;
@@ -344,13 +349,15 @@ impl Queue {
     // ---- leases and writes ----------------------------------------------------------------------------
 
     fn renewed(&mut self, fence: Fence, result: Result<Timestamp, StoreError>, now: Timestamp) {
+        let lease = self.policy.lease;
         let Some(held) = held_under(&mut self.jobs, fence) else { return };
         held.renewing = false;
         match result {
             Ok(until) => held.prolong(until, now),
             Err(StoreError::Unavailable) => held.renew_at = now + STORE_RETRY,
-            Err(StoreError::Stale) => self.forget(fence.job),
+            Err(StoreError::Stale) => return self.forget(fence.job),
         }
+        self.ready.extend(held.record_dot(lease));
     }
 
     fn written(&mut self, fence: Fence, result: Result<(), StoreError>, now: Timestamp) {
@@ -455,6 +462,17 @@ impl Held {
     fn next_timer(&self) -> Timestamp {
         let renew = if self.renewing { self.job.lease_until } else { self.renew_at };
         renew.min(self.job.lease_until).min(self.retry_at().unwrap_or(renew))
+    }
+
+    /// Asks for the dot that is wanted, unless a renewal is still under way.
+    fn record_dot(&mut self, lease: Duration) -> Option<Effect> {
+        let Phase::Delivering { dot, .. } = &mut self.phase else { return None };
+        let Dot::Wanted { recipients, wait } = dot.clone() else { return None };
+        if core::mem::replace(&mut self.renewing, true) {
+            return None;
+        }
+        *dot = Dot::Recording { recipients: recipients.clone(), wait };
+        Some(Effect::RecordDot { fence: self.job.fence, recipients, lease: wait + lease })
     }
 
     /// The lease holds until `until`; it is renewed at half of what is left.
