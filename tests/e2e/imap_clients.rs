@@ -19,9 +19,9 @@ fn mbsync_pulls_the_folder_and_finds_nothing_to_do_the_second_time() {
         &config,
         format!(
             "IMAPAccount inbox\nHost 127.0.0.1\nPort {}\nUser alice@example.test\nPass \"{PASSWORD}\"\n\
-             SSLType IMAPS\nCertificateFile {}\n\
-             IMAPStore far\nAccount inbox\n\
-             MaildirStore near\nPath {}/\nInbox {}/INBOX\nSubFolders Verbatim\n\
+             SSLType IMAPS\nCertificateFile {}\n\n\
+             IMAPStore far\nAccount inbox\n\n\
+             MaildirStore near\nPath {}/\nInbox {}/INBOX\nSubFolders Verbatim\n\n\
              Channel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
             inbox.port("IMAPS_PORT"),
             certificate(&inbox).display(),

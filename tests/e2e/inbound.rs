@@ -39,14 +39,14 @@ fn transaction(raw: &mut Raw, message: &[u8]) -> String {
 #[test]
 fn refusals_have_the_codes_of_the_specification() {
     let mut inbox = Inbox::prepared();
-    inbox.set("SMTP_MAX_MESSAGE_BYTES", 20_000).set("SMTP_INBOUND_MAX_RCPT_TO", 2);
+    inbox.set("SMTP_MAX_MESSAGE_BYTES", 70_000).set("SMTP_INBOUND_MAX_RCPT_TO", 2);
     inbox.cli_ok(&["mailbox", "disable", "bob@example.test"]);
     inbox.start();
     let mut raw = Raw::greeted(inbox.smtp());
     let cases = [
-        ("MAIL FROM:<a@ext.test> SIZE=20001\r\n", "552 5.3.4"),
+        ("MAIL FROM:<a@ext.test> SIZE=70001\r\n", "552 5.3.4"),
         ("RCPT TO:<alice@example.test>\r\n", "503 5.5.1"),
-        ("MAIL FROM:<a@ext.test> SIZE=20000\r\n", "250 2.1.0"),
+        ("MAIL FROM:<a@ext.test> SIZE=70000\r\n", "250 2.1.0"),
         ("RCPT TO:<nobody@example.test>\r\n", "550 5.1.1"),
         ("RCPT TO:<bob@example.test>\r\n", "550 5.2.1"),
         ("RCPT TO:<someone@elsewhere.test>\r\n", "550 5.7.1"),
@@ -74,11 +74,11 @@ fn refusals_have_the_codes_of_the_specification() {
 #[test]
 fn messages_over_the_limit_without_announcement_are_refused_and_the_session_stays_in_step() {
     let mut inbox = Inbox::prepared();
-    inbox.set("SMTP_MAX_MESSAGE_BYTES", 20_000);
+    inbox.set("SMTP_MAX_MESSAGE_BYTES", 70_000);
     inbox.start();
     let mut raw = Raw::greeted(inbox.smtp());
     let head = b"From: a@ext.test\r\n\r\n".to_vec();
-    let big = [head.clone(), b"0123456789abcdef\r\n".repeat(5_000)].concat();
+    let big = [head.clone(), b"0123456789abcdef\r\n".repeat(20_000)].concat();
     let reply = transaction(&mut raw, &big);
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
     let reply = transaction(&mut raw, &[head, b"small\r\n".to_vec()].concat());

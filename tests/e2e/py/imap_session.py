@@ -78,7 +78,7 @@ ok(c.append("Drafts", "(\\Draft)", imaplib.Time2Internaldate(1_000_000_000),
 assert c.response("APPENDUID")[1][0], "APPENDUID"
 ok(c.select("Drafts"))
 item = ok(c.fetch("1", "(FLAGS INTERNALDATE RFC822.SIZE BODY[])"))
-assert b"\\Draft" in item[0][0] + item[1] and b"09-Sep-2001 01:46:40 +0000" in item[0][0] + item[1], item
+assert b"\\Draft" in item[0][0] + item[1] and b"9-Sep-2001 01:46:40 +0000" in item[0][0] + item[1], item
 ok(c.store("1", "+FLAGS", "(\\Deleted)"))
 assert ok(c.expunge()) == [b"1"]
 ok(c.close())

@@ -1,5 +1,6 @@
 """Sends the corpus over SMTP, or checks over IMAP that it is there byte for byte behind the trace fields."""
 import re
+import smtplib
 import sys
 
 import clients
@@ -10,8 +11,15 @@ TRACE = re.compile(rb"\A(?:(?:Return-Path|Delivered-To|Authentication-Results|Re
 
 def send(first, last):
     smtp = clients.transfer()
-    for n, message in enumerate(clients.corpus()[first:last]):
-        smtp.sendmail("sender@ext.test", ["alice@example.test"], message)
+    for message in clients.corpus()[first:last]:
+        try:
+            smtp.sendmail("sender@ext.test", ["alice@example.test"], message)
+        except smtplib.SMTPDataError as refused:
+            # One message of the corpus has an empty From field. It is refused, but for the null reverse-path,
+            # for which a From field suffices whatever it holds.
+            assert refused.smtp_code == 550 and refused.smtp_error.startswith(b"5.6.0 "), refused
+            assert re.search(rb"(?mi)^From:[ \t]*\r$", message), message[:500]
+            smtp.sendmail("", ["alice@example.test"], message)
     smtp.quit()
     print("sent", last - first)
 
@@ -28,7 +36,7 @@ def check(count):
         end = re.compile(rb"\r\n(?![ \t])").search(body, at).end()
         added, original = body[:end], body[end:]
         assert TRACE.fullmatch(added), added
-        assert added.startswith(b"Return-Path: <sender@ext.test>\r\nDelivered-To: "), added
+        assert re.match(rb"Return-Path: <(sender@ext\.test)?>\r\nDelivered-To: ", added), added
         originals.append(original)
     missing = [m for m in expected if m not in set(originals)]
     assert not missing, f"{len(missing)} differ; the first begins {missing[0][:200]!r}"
