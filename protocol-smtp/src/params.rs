@@ -229,13 +229,8 @@ impl<'b> MailParams<'b> {
                 out.push_decimal(u64::from(secs));
             }
             Some(Hold::Until(at)) => {
-                let c = at.civil();
-                // Writing to a SendBuf can't fail.
-                let _ = write!(
-                    out,
-                    " HOLDUNTIL={:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-                    c.year, c.month, c.day, c.hour, c.minute, c.second
-                );
+                out.push(b" HOLDUNTIL=");
+                write_date_time(at, out);
             }
         }
         if let Some(by) = self.by {
@@ -274,6 +269,17 @@ impl<'b> RcptParams<'b> {
         push_word(out, " NOTIFY=", self.notify);
         push_word(out, " ORCPT=", self.orcpt);
     }
+}
+
+/// Appends a date-time in UTC (RFC 3339 §5.6).
+pub(crate) fn write_date_time(at: Timestamp, out: &mut SendBuf) {
+    let c = at.civil();
+    // Writing to a SendBuf can't fail.
+    let _ = write!(
+        out,
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        c.year, c.month, c.day, c.hour, c.minute, c.second
+    );
 }
 
 fn push_word(out: &mut SendBuf, name: &str, value: Option<&str>) {

@@ -190,7 +190,10 @@ mod tests {
     use alloc::string::ToString;
     use alloc::vec::Vec;
 
-    fn parse(bytes: &[u8]) -> Result<Option<(u16, Vec<Vec<u8>>)>, ReplyError> {
+    /// Code and lines.
+    type Owned = (u16, Vec<Vec<u8>>);
+
+    fn parse(bytes: &[u8]) -> Result<Option<Owned>, ReplyError> {
         let mut input = RecvBuf::with_limit(2 * REPLY_MAX);
         let mut rest = bytes;
         let mut parser = ReplyParser::new();

@@ -114,7 +114,7 @@ fn lengths_at_the_limit_and_one_past_it() {
     // 252 octets of domain with "a@" and the brackets are the 256 of a path.
     let domain = |n: usize| {
         let mut d: String = "d.".repeat(n / 2 - 1);
-        d.push_str(if n % 2 == 0 { "dd" } else { "ddd" });
+        d.push_str(if n.is_multiple_of(2) { "dd" } else { "ddd" });
         assert_eq!(d.len(), n);
         d
     };

@@ -2,10 +2,10 @@
 
 use alloc::string::String;
 
-use protocol_core::SendBuf;
 use protocol_core::time::Duration;
+use protocol_core::{SendBuf, Timestamp};
 
-use crate::params::Accepts;
+use crate::params::{Accepts, write_date_time};
 use crate::reply;
 
 /// Offered in front of the others when TLS gives channel bindings (RFC 7677).
@@ -72,6 +72,15 @@ impl Default for Extensions {
             future_release: false,
         }
     }
+}
+
+/// What EHLO announces depends on, beside the configuration.
+pub(super) struct Offer {
+    pub(super) accepts: Accepts,
+    pub(super) tls: bool,
+    pub(super) channel_binding: bool,
+    pub(super) authenticated: bool,
+    pub(super) hold_until_max: Option<Timestamp>,
 }
 
 /// Limits and names; shared by all sessions of a port.
@@ -178,15 +187,9 @@ impl ServerConfig {
     }
 
     /// The reply to EHLO and LHLO (RFC 5321 §4.1.1.1).
-    pub(super) fn write_extensions(
-        &self,
-        tls: bool,
-        channel_binding: bool,
-        authenticated: bool,
-        out: &mut SendBuf,
-    ) {
+    pub(super) fn write_extensions(&self, offer: &Offer, out: &mut SendBuf) {
         let extensions = &self.extensions;
-        let accepts = self.accepts(tls);
+        let Offer { accepts, tls, .. } = *offer;
         reply::write_line(out, 250, false, None, &self.hostname);
         let words = [
             (extensions.pipelining, "PIPELINING"),
@@ -204,9 +207,9 @@ impl ServerConfig {
             reply::write_line(out, 250, false, None, word);
         }
         // RFC 4954 §4: not offered where it would be refused.
-        if self.service.is_submission() && tls && !authenticated && !self.mechanisms.is_empty() {
+        if self.service.is_submission() && tls && !offer.authenticated && !self.mechanisms.is_empty() {
             out.push(b"250-AUTH");
-            let plus = (self.scram_plus && channel_binding).then_some(SCRAM_PLUS);
+            let plus = (self.scram_plus && offer.channel_binding).then_some(SCRAM_PLUS);
             for mechanism in plus.iter().chain(self.mechanisms) {
                 out.push_u8(b' ');
                 out.push(mechanism.as_bytes());
@@ -216,6 +219,13 @@ impl ServerConfig {
         if extensions.limits {
             out.push(b"250-LIMITS RCPTMAX=");
             out.push_decimal(self.recipients_max as u64);
+            out.push(b"\r\n");
+        }
+        if let Some(max) = offer.hold_until_max {
+            out.push(b"250-FUTURERELEASE ");
+            out.push_decimal(self.hold_max_secs);
+            out.push_u8(b' ');
+            write_date_time(max, out);
             out.push(b"\r\n");
         }
         // RFC 1870 §4: the keyword may stand without a figure, so it is always a fit last line.

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use protocol_core::{RecvBuf, SendBuf};
 
+use super::config::Offer;
 use super::replies::{self, Row};
 use super::session::{Hello, Late, Next, ServerSession, State, without_crlf};
 use super::steps::{Step, UpgradeTls};
@@ -43,7 +44,7 @@ fn is_auth(line: &[u8]) -> bool {
 impl ServerSession {
     /// Extensions whose parameters exist on this connection now.
     pub(super) fn accepts(&self) -> Accepts {
-        self.config.accepts(self.tls)
+        Accepts { future_release: self.hold_until_max().is_some(), ..self.config.accepts(self.tls) }
     }
 
     /// RFC 5321 §4.3.1: the client waits for the greeting. One that does not is no mail server.
@@ -281,7 +282,14 @@ impl ServerSession {
         if hello == Hello::Helo {
             reply::write(out, 250, None, &config.hostname);
         } else {
-            config.write_extensions(self.tls, self.channel_binding, self.account.is_some(), out);
+            let offer = Offer {
+                accepts: self.accepts(),
+                tls: self.tls,
+                channel_binding: self.channel_binding,
+                authenticated: self.account.is_some(),
+                hold_until_max: self.hold_until_max(),
+            };
+            config.write_extensions(&offer, out);
         }
         self.count_idle_command(out)
     }
@@ -317,7 +325,12 @@ impl ServerSession {
         if !path.is_ascii() && !params.smtputf8 {
             return Some(Late::Row(&replies::NEEDS_UTF8));
         }
-        if matches!(params.hold, Some(Hold::For(secs)) if u64::from(secs) > self.config.hold_max_secs) {
+        let too_late = match params.hold {
+            Some(Hold::For(secs)) => u64::from(secs) > self.config.hold_max_secs,
+            Some(Hold::Until(at)) => self.hold_until_max().is_none_or(|max| at > max),
+            None => false,
+        };
+        if too_late {
             return Some(Late::Refusal(Refusal::HoldTooLong, 1));
         }
         // RFC 1870 §6.1: a message that is announced as too large is refused before it is sent.

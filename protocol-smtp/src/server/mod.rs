@@ -20,6 +20,9 @@ pub use refusal::{Refusal, Verdict};
 pub use session::ServerSession;
 pub use steps::{Authenticate, Begin, Connect, Finish, Recipient, Sender, Step, UpgradeTls};
 
+/// What a connection over the limits is told before it is closed, without a session.
+pub const TOO_MANY_CONNECTIONS: &[u8] = b"421 4.7.0 Too many connections, try again later\r\n";
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {

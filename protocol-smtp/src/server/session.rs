@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use protocol_core::time::Duration;
-use protocol_core::{Instant, RecvBuf, SendBuf};
+use protocol_core::{Instant, RecvBuf, SendBuf, Timestamp};
 
 use super::guard::HeaderGuard;
 use super::replies::{self, Row};
@@ -52,6 +52,8 @@ pub struct ServerSession {
     pub(super) now: Instant,
     /// The last step was the driver's to do; its time is not the client's.
     waited: bool,
+    /// The wall clock's time at an instant, when the driver told it.
+    wall: Option<(Timestamp, Instant)>,
     pub(super) shutting_down: bool,
 }
 
@@ -175,8 +177,15 @@ impl ServerSession {
             bulk_octets: 0,
             now,
             waited: false,
+            wall: None,
             shutting_down: false,
         }
+    }
+
+    /// Tells the session what the wall clock shows at `now`. FUTURERELEASE exists only then: its keyword names a
+    /// date (RFC 4865 §4), and HOLDUNTIL is compared with the time.
+    pub fn set_wall_clock(&mut self, wall: Timestamp, now: Instant) {
+        self.wall = Some((wall, now));
     }
 
     /// Makes progress: consumes from `input`, appends replies to `out`, returns the next step.
@@ -275,6 +284,12 @@ impl ServerSession {
             (true, true, _, true, false) => "UTF8LMTPS",
             (true, true, _, true, true) => "UTF8LMTPSA",
         }
+    }
+
+    /// The latest time that HOLDUNTIL may name, while FUTURERELEASE is offered.
+    pub(super) fn hold_until_max(&self) -> Option<Timestamp> {
+        let (wall, at) = self.wall.filter(|_| self.config.extensions.future_release)?;
+        Some(wall + self.now.since(at) + Duration::from_secs(self.config.hold_max_secs))
     }
 
     // ---- what comes next -------------------------------------------------------------------------------

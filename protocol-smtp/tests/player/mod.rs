@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol_core::{Instant, RecvBuf, SendBuf};
+use protocol_core::{Instant, RecvBuf, SendBuf, Timestamp};
 use protocol_smtp::server::{Refusal, ServerConfig, ServerSession, Service, Step, Verdict};
 
 /// Bursts longer than this are cut at so many places only.
@@ -46,6 +46,7 @@ struct Script {
     title: String,
     config: ServerConfig,
     tls: Option<bool>,
+    wall: Option<Timestamp>,
     early: bool,
     whole_only: bool,
     answers: Vec<String>,
@@ -112,6 +113,7 @@ impl Script {
             title: title.to_owned(),
             config: ServerConfig::new("mx.test", Service::Transfer),
             tls: None,
+            wall: None,
             early: false,
             whole_only: false,
             answers: Vec::new(),
@@ -184,6 +186,8 @@ impl Script {
             "binarymime" => config.binarymime = true,
             "requiretls" => config.require_tls = true,
             "futurerelease" => config.extensions.future_release = true,
+            // 2026-11-23T12:00:00Z, in seconds.
+            "clock" => self.wall = Some(Timestamp::from_secs(1_795_435_200)),
             "deliverby" => config.extensions.deliver_by = true,
             "nostarttls" => config.starttls = false,
             "bare" => {
@@ -257,6 +261,9 @@ fn run(script: &Script, file: &str, cut: usize, all: bool) {
         upgraded: false,
         closed: false,
     };
+    if let Some(wall) = script.wall {
+        player.session.set_wall_clock(wall, now);
+    }
     let name = format!("{file}: {}, cut at {cut}", script.title);
     if !script.early {
         player.drive(&name);
