@@ -1,7 +1,10 @@
 //! SMTP, message submission and LMTP as pure state machines.
 //!
-//! **It is** the server's side of a connection ([`server`]) and the grammar that both sides of a connection
-//! share: addresses ([`address`]), commands ([`command`]), replies ([`reply`]) and dot-stuffing ([`stuffing`]). Bytes and answers go in, steps come out.
+//! **It is** the server's side of a connection ([`server`]), the client's ([`client`]), and the grammar that
+//! both share: addresses ([`address`]), commands ([`command`]), replies ([`reply`]) and dot-stuffing
+//! ([`stuffing`]). Bytes and answers go in, steps come out. And it is what a server decides about mail on its
+//! way out: when to try and what becomes of it ([`queue`]), where to and how safely ([`route`]), what the
+//! sender is told ([`dsn`]) and what the message shows of it ([`trace`]).
 //!
 //! **It is not** a runtime: it opens no socket, reads no clock, makes no random number, starts no thread and
 //! decides nothing that needs a database. It is `no_std` and holds no `unsafe`, so this is checked by the

@@ -248,6 +248,35 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(one, 1..8)
 }
 
+#[test]
+fn a_transaction_takes_as_many_recipients_as_the_server_announces_and_the_rest_comes_after() {
+    let mut wire = Wire::new(false, vec![1_000], vec![]);
+    assert_eq!(wire.talk(b"", 1), Ok(vec![]));
+    assert_eq!(wire.client.extensions().recipients_max, Some(100));
+    let all = (0..=100).map(|index| Recipient {
+        index,
+        path: Path::Mailbox(Mailbox::parse("Taken@server.test").unwrap()),
+        params: RcptParams::default(),
+    });
+    let all: Vec<Recipient<'_>> = all.collect();
+    for (recipients, taken) in [(&all[..], 100), (&all[100..], 1)] {
+        let envelope = Envelope {
+            sender: Path::Null,
+            recipients,
+            size: 9,
+            body: Body::SevenBit,
+            utf8_header: false,
+            require_tls: false,
+            ret: None,
+            envid: None,
+        };
+        assert_eq!(wire.client.send(&envelope, &mut wire.client_out), Ok(taken));
+        assert_eq!(wire.client.send(&envelope, &mut wire.client_out), Ok(0), "one transaction at a time");
+        assert_eq!(wire.talk(b"A: b\r\n\r\n", 9).unwrap().len(), taken);
+    }
+    assert_eq!(wire.stored.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [100, 1]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

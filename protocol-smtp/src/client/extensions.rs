@@ -86,3 +86,56 @@ impl Extensions {
         self.chunking && self.pipelining
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::ReplyParser;
+    use alloc::format;
+    use alloc::vec;
+    use protocol_core::RecvBuf;
+
+    fn read(lines: &[&str]) -> Extensions {
+        let mut input = RecvBuf::with_limit(super::super::RECV_BUF_MIN);
+        input.feed(b"250-mx.test\r\n");
+        lines.iter().for_each(|l| assert!(input.feed(format!("250-{l}\r\n").as_bytes()) > 0));
+        input.feed(b"250 HELP\r\n");
+        let mut parser = ReplyParser::new();
+        Extensions::of(&parser.poll(&mut input).unwrap().unwrap())
+    }
+
+    #[test]
+    fn announcements_by_row() {
+        let none = Extensions::default();
+        for (line, expected) in [
+            ("SIZE 1000", Extensions { size: Some(1_000), ..none.clone() }),
+            ("size", Extensions { size: Some(0), ..none.clone() }),
+            ("SIZE 99999999999999999999999", Extensions { size: Some(0), ..none.clone() }),
+            ("Pipelining", Extensions { pipelining: true, ..none.clone() }),
+            ("LIMITS MAILMAX=3 rcptmax=50", Extensions { recipients_max: Some(50), ..none.clone() }),
+            ("LIMITS RCPTMAX=0", none.clone()),
+            ("LIMITS RCPTMAX=x", none.clone()),
+            ("LIMITS é", none.clone()),
+            (
+                "AUTH PLAIN LOGIN",
+                Extensions { mechanisms: vec!["PLAIN".into(), "LOGIN".into()], ..none.clone() },
+            ),
+            ("AUTH=LOGIN", none.clone()),
+            ("X-SIZE 5", none.clone()),
+            ("", none.clone()),
+        ] {
+            assert_eq!(read(&[line]), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn mechanisms_are_remembered_up_to_the_limit() {
+        let names: Vec<String> = (0..=MECHANISMS_MAX).map(|n| format!("M{n}")).collect();
+        let (fit, over) = (names[..MECHANISMS_MAX].join(" "), names.join(" "));
+        assert_eq!(read(&[&format!("AUTH {fit}")]).mechanisms, &names[..MECHANISMS_MAX]);
+        assert_eq!(read(&[&format!("AUTH {over}")]).mechanisms, &names[..MECHANISMS_MAX]);
+        let long = "X".repeat(MECHANISM_MAX);
+        assert!(read(&[&format!("AUTH {long} {long}Y")]).has_mechanism(&long));
+        assert_eq!(read(&[&format!("AUTH {long} {long}Y")]).mechanisms.len(), 1);
+    }
+}

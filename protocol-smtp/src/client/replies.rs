@@ -59,3 +59,27 @@ pub(super) fn rcpt(reply: &Reply<'_>) -> RcptReply {
 fn as_452(reply: &Reply<'_>) -> Failure {
     Failure { status: Status::new(4, 5, 3), reply: text(reply) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::ReplyParser;
+    use alloc::format;
+    use protocol_core::RecvBuf;
+
+    fn kept(text: &str) -> String {
+        let mut input = RecvBuf::with_limit(super::super::RECV_BUF_MIN);
+        let line = format!("450 {text}\r\n");
+        line.as_bytes().chunks(500).for_each(|piece| assert_eq!(input.feed(piece), piece.len()));
+        self::text(&ReplyParser::new().poll(&mut input).unwrap().unwrap())
+    }
+
+    #[test]
+    fn a_reply_is_kept_up_to_the_limit_and_cut_between_characters() {
+        let room = REPLY_KEPT_MAX - "450 ".len();
+        assert_eq!(kept(&"x".repeat(room)).len(), REPLY_KEPT_MAX);
+        assert_eq!(kept(&"x".repeat(room + 1)).len(), REPLY_KEPT_MAX);
+        let cut = kept(&format!("{}é", "x".repeat(room - 1)));
+        assert_eq!((cut.len(), cut.ends_with('x')), (REPLY_KEPT_MAX - 1, true));
+    }
+}
