@@ -253,30 +253,41 @@ impl Framer {
                 Frame::NeedInput
             };
         }
-        let Some(lf) = find_crlf(bytes, self.line_start, self.searched) else {
-            // A CR at the very end may be the first half of a line end.
-            if bytes.len().saturating_sub(self.line_start) > self.limits.line + 1 {
-                return self.fail(FrameFault::LineTooLong, input);
-            }
-            if bytes.len() > self.limits.command || input.is_full() {
+        let found = find_crlf(bytes, self.line_start, self.searched);
+        // The end of the line, or as far as one knows that it does not end.
+        let end = found.map_or(bytes.len().saturating_add(1), |lf| lf + 1);
+        if let Some(fault) = self.over(end) {
+            return self.fail(fault, input);
+        }
+        let Some(lf) = found else {
+            if input.is_full() {
                 return self.fail(FrameFault::CommandTooLong, input);
             }
             self.searched = bytes.len();
             return Frame::NeedInput;
         };
         let line = bytes.get(self.line_start..lf - 1).unwrap_or_default();
-        let end = lf + 1;
-        let too_long = line.len() > self.limits.line;
         match line_end(line) {
-            _ if too_long => self.fail(FrameFault::LineTooLong, input),
             LineEnd::Endless => self.fail(FrameFault::LiteralTooLarge, input),
-            LineEnd::Plain if end > self.limits.command => self.fail(FrameFault::CommandTooLong, input),
             LineEnd::Plain => {
                 self.restart();
                 Frame::Whole { len: end }
             }
             LineEnd::Literal(literal) => self.announced(literal, end, input),
         }
+    }
+
+    /// What a line that ends at `end` at the earliest is too long for: that which it passes first, so that
+    /// the answer is the same however the octets arrive.
+    fn over(&self, end: usize) -> Option<FrameFault> {
+        let line_max = self.line_start.saturating_add(self.limits.line).saturating_add(2);
+        let over = end > line_max.min(self.limits.command);
+        let fault = if line_max <= self.limits.command {
+            FrameFault::LineTooLong
+        } else {
+            FrameFault::CommandTooLong
+        };
+        over.then_some(fault)
     }
 
     /// A literal was announced by the line that ends at `end`.
@@ -286,7 +297,7 @@ impl Framer {
             State::Behind => is_next_message(before),
             _ => is_append(before),
         };
-        if is_message && end <= self.limits.command {
+        if is_message {
             self.state = State::Decide(literal);
             return Frame::Message { len: end, literal };
         }

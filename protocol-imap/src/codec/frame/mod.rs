@@ -20,8 +20,10 @@ pub struct Announced {
     pub binary: bool,
 }
 
-/// Longest announcement with a number that can be meant: `~{9223372036854775807+}`.
-const ANNOUNCEMENT_MAX: usize = 23;
+/// Most digits in a literal's announcement. No number that can be meant has more, but for leading zeros.
+const DIGITS_MAX: usize = 40;
+/// Octets of the longest announcement: `~{`, digits, `+}`.
+const ANNOUNCEMENT_MAX: usize = DIGITS_MAX + 4;
 
 /// How a line ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ fn line_end(line: &[u8]) -> LineEnd {
     let count = digits.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let (before, number) = digits.split_at(digits.len() - count);
     let Some(before) = before.strip_suffix(b"{") else { return LineEnd::Plain };
-    if number.is_empty() {
+    if number.is_empty() || number.len() > DIGITS_MAX {
         return LineEnd::Plain;
     }
     let octets = number.iter().try_fold(0u64, |n, d| {
