@@ -13,13 +13,14 @@ use std::time::{Duration, SystemTime};
 use async_executor::{Executor, Task};
 use event_listener::Event;
 use protocol_core::Timestamp;
+use protocol_core::sasl::ScramVerifier;
 
 use crate::check::StartReport;
 use crate::error::{Error, Refusal, Result};
 use crate::keys::{KeyError, Keys, TenantKey};
 use crate::lock::{DataLock, LockError};
 use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey};
-use crate::passwords::{Passwords, ScramVerifier};
+use crate::passwords::{Passwords, open_verifier};
 use crate::spool::{self, Spool};
 use crate::store::Store;
 use crate::surreal::{SurrealOptions, SurrealStore};
@@ -346,16 +347,18 @@ impl Storage {
     /// What SCRAM-SHA-256 needs. For an unknown name and a disabled mailbox there is no mailbox beside it,
     /// and no password fits; the two look like any other.
     pub async fn scram_verifier(&self, address: &str) -> Result<(ScramVerifier, Option<Mailbox>)> {
-        let stand_in = ScramVerifier::stand_in(&self.inner.keys, address);
+        let stand_in = ScramVerifier::fake(self.inner.keys.names(), address);
         match self.inner.store.credential(address).await? {
             None => Ok((stand_in, None)),
             Some((mailbox, record)) => {
-                let verifier = ScramVerifier::open(&self.inner.keys, address, &record)?;
-                // A disabled mailbox keeps its salt, which clients may remember, but not its keys.
-                match mailbox.disabled {
-                    true => Ok((ScramVerifier { salt: verifier.salt, ..stand_in }, None)),
-                    false => Ok((verifier, Some(mailbox))),
+                let verifier = open_verifier(&self.inner.keys, address, &record)?;
+                if mailbox.disabled {
+                    // It keeps its salt, which clients may remember, but not its keys.
+                    let mut closed = stand_in;
+                    closed.salt.clone_from(&verifier.salt);
+                    return Ok((closed, None));
                 }
+                Ok((verifier, Some(mailbox)))
             }
         }
     }

@@ -25,6 +25,8 @@ mod store;
 mod surreal;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod types;
 mod view;
 mod writer;
@@ -40,7 +42,8 @@ pub use memory::{Fault, FaultHook, MemoryRows, MemoryStore};
 pub use objects::{
     Blobs, CHUNK_LEN, Content, Envelope, EnvelopeJob, Listed, LocalBlobs, Object, ObjectKey, Place, Source,
 };
-pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX, SCRAM_ITERATIONS, ScramVerifier};
+pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
+pub use protocol_core::sasl::ScramVerifier;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
 pub use store::{Directory, Jobs, Mail, Store};
 pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};

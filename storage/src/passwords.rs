@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
-use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use protocol_core::sasl::{ITERATIONS, SALT_LEN, ScramVerifier, Secret, prepare_password};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::keys::{self, Keys, Purpose};
 use crate::types::PasswordRecord;
 
@@ -20,8 +19,6 @@ use crate::types::PasswordRecord;
 pub const ARGON2_AT_ONCE: usize = 3;
 /// Computations that may wait for their turn; further ones are refused as overload.
 pub const ARGON2_WAITING_MAX: usize = 64;
-/// SCRAM-SHA-256 iterations (RFC 7677 §4 asks for at least 4,096).
-pub const SCRAM_ITERATIONS: u32 = 15_000;
 /// How long a verified password is remembered.
 const REMEMBER: Duration = Duration::from_secs(300);
 const REMEMBERED_MAX: usize = 16_384;
@@ -34,106 +31,15 @@ const LANES: u32 = 1;
 const NO_ACCOUNT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm8gc3VjaCBhY2NvdW50$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// What a server keeps for SCRAM-SHA-256 (RFC 5802 §3). It does not yield the password, but who has it can
-/// pose as the server, so it is stored sealed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ScramVerifier {
-    /// Salt.
-    pub salt: Vec<u8>,
-    /// Iteration count.
-    pub iterations: u32,
-    /// StoredKey.
-    pub stored_key: [u8; 32],
-    /// ServerKey.
-    pub server_key: [u8; 32],
-}
-
-impl std::fmt::Debug for ScramVerifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScramVerifier").field("iterations", &self.iterations).finish_non_exhaustive()
-    }
-}
-
-impl ScramVerifier {
-    /// RFC 5802 §3: SaltedPassword, ClientKey, StoredKey and ServerKey. Takes milliseconds.
-    fn make(password: &[u8], salt: &[u8]) -> ScramVerifier {
-        let salted = Zeroizing::new(pbkdf2(password, salt, SCRAM_ITERATIONS));
-        let client_key = Zeroizing::new(hmac(salted.as_slice(), b"Client Key"));
-        ScramVerifier {
-            salt: salt.to_vec(),
-            iterations: SCRAM_ITERATIONS,
-            stored_key: Sha256::digest(client_key.as_slice()).into(),
-            server_key: hmac(salted.as_slice(), b"Server Key"),
-        }
-    }
-
-    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(Vec::with_capacity(68 + self.salt.len()));
-        out.extend_from_slice(&self.iterations.to_be_bytes());
-        out.extend_from_slice(&self.stored_key);
-        out.extend_from_slice(&self.server_key);
-        out.extend_from_slice(&self.salt);
-        out
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<ScramVerifier> {
-        let (iterations, rest) = bytes.split_first_chunk::<4>()?;
-        let (stored_key, rest) = rest.split_first_chunk::<32>()?;
-        let (server_key, salt) = rest.split_first_chunk::<32>()?;
-        Some(ScramVerifier {
-            salt: salt.to_vec(),
-            iterations: u32::from_be_bytes(*iterations),
-            stored_key: *stored_key,
-            server_key: *server_key,
-        })
-    }
-
-    /// For an account that does not exist: always the same for one name, and no password fits (RFC 5802 §9).
-    pub(crate) fn stand_in(keys: &Keys, address: &str) -> ScramVerifier {
-        let bytes = keys.stand_in(address);
-        let derive = |label: &[u8]| hmac(&bytes[16..], label);
-        ScramVerifier {
-            salt: bytes[..16].to_vec(),
-            iterations: SCRAM_ITERATIONS,
-            stored_key: derive(b"stored"),
-            server_key: derive(b"server"),
-        }
-    }
-
-    /// Opens the verifier of an account.
-    pub(crate) fn open(keys: &Keys, address: &str, record: &PasswordRecord) -> Result<ScramVerifier> {
-        let opened = keys.open_sealed(Purpose::Scram, address, &record.scram_sealed)?;
-        ScramVerifier::from_bytes(&opened)
-            .ok_or_else(|| Error::Corrupt(format!("SCRAM verifier of {address:?}")))
-    }
-}
-
-fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text);
-    mac.finalize().into_bytes().into()
-}
-
-/// Hi() of RFC 5802 §2.2, which is PBKDF2 with one block.
-fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
-    let keyed = <Hmac<Sha256> as Mac>::new_from_slice(password).expect("HMAC takes keys of any length");
-    let once = |parts: &[&[u8]]| -> [u8; 32] {
-        let mut mac = keyed.clone();
-        parts.iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().into()
-    };
-    let mut u = once(&[salt, &1u32.to_be_bytes()]);
-    let mut out = u;
-    for _ in 1..iterations {
-        u = once(&[&u]);
-        out.iter_mut().zip(u).for_each(|(o, u)| *o ^= u);
-    }
-    out
+/// Opens the verifier of an account.
+pub(crate) fn open_verifier(keys: &Keys, address: &str, record: &PasswordRecord) -> Result<ScramVerifier> {
+    let opened = keys.open_sealed(Purpose::Scram, address, &record.scram_sealed)?;
+    ScramVerifier::decode(&opened).ok_or_else(|| Error::Corrupt(format!("SCRAM verifier of {address:?}")))
 }
 
 /// Makes and checks password records.
 pub(crate) struct Passwords {
-    turns: async_lock::Semaphore,
+    turns: Arc<async_lock::Semaphore>,
     waiting: AtomicUsize,
     /// Random for each process: what is remembered means nothing outside it.
     memory_key: Zeroizing<[u8; 32]>,
@@ -143,7 +49,7 @@ pub(crate) struct Passwords {
 impl Passwords {
     pub(crate) fn new() -> Passwords {
         Passwords {
-            turns: async_lock::Semaphore::new(ARGON2_AT_ONCE),
+            turns: Arc::new(async_lock::Semaphore::new(ARGON2_AT_ONCE)),
             waiting: AtomicUsize::new(0),
             memory_key: Zeroizing::new(keys::random()),
             remembered: Mutex::default(),
@@ -152,34 +58,37 @@ impl Passwords {
 
     /// Both forms of a password, the SCRAM verifier sealed for the address.
     pub(crate) async fn record(&self, keys: &Keys, address: &str, password: &[u8]) -> Result<PasswordRecord> {
-        let password = Zeroizing::new(password.to_vec());
+        let password = prepare_password(password)
+            .map_err(|fault| Error::Refused(Refusal::Invalid(fault.reason().into())))?;
         let (argon2, verifier) = self
             .compute(move || {
                 let salt: [u8; 16] = keys::random();
                 let salt = SaltString::encode_b64(&salt).map_err(|e| Error::Unavailable(e.to_string()))?;
                 let hash = hasher()?
-                    .hash_password(&password, &salt)
-                    .map_err(|e| Error::Refused(crate::Refusal::Invalid(format!("password: {e}"))))?;
-                Ok((hash.to_string(), ScramVerifier::make(&password, &keys::random::<16>())))
+                    .hash_password(password.expose(), &salt)
+                    .map_err(|e| Error::Refused(Refusal::Invalid(format!("password: {e}"))))?;
+                let salt: [u8; SALT_LEN] = keys::random();
+                Ok((hash.to_string(), ScramVerifier::from_password(&password, &salt, ITERATIONS)))
             })
             .await?;
-        let scram_sealed = keys.seal(Purpose::Scram, address, &verifier.to_bytes())?;
+        let scram_sealed = keys.seal(Purpose::Scram, address, verifier.encode().expose())?;
         Ok(PasswordRecord { argon2, scram_sealed })
     }
 
     /// Whether the password fits the record; without a record the same work is done, and it does not.
     pub(crate) async fn verify(&self, address: &str, argon2: Option<&str>, password: &[u8]) -> Result<bool> {
-        let memory = self.memory_of(address, argon2.unwrap_or(""), password);
+        // What cannot be a password is compared all the same, so that it costs as much as any other.
+        let password = prepare_password(password).unwrap_or_else(|_| Secret::new(Vec::new()));
+        let memory = self.memory_of(address, argon2.unwrap_or(""), password.expose());
         if argon2.is_some() && self.lock().get(&memory).is_some_and(|(_, at)| at.elapsed() < REMEMBER) {
             return Ok(true);
         }
         let hash = argon2.unwrap_or(NO_ACCOUNT).to_owned();
-        let password = Zeroizing::new(password.to_vec());
         let fits = self
             .compute(move || {
                 let parsed =
                     PasswordHash::new(&hash).map_err(|e| Error::Corrupt(format!("password hash: {e}")))?;
-                Ok(hasher()?.verify_password(&password, &parsed).is_ok())
+                Ok(hasher()?.verify_password(password.expose(), &parsed).is_ok())
             })
             .await?;
         let fits = fits && argon2.is_some();
@@ -218,14 +127,20 @@ impl Passwords {
         &self,
         what: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = match self.turns.try_acquire() {
+        let turn = match self.turns.try_acquire_arc() {
             Some(turn) => turn,
             None => {
                 let _place = Waiting::enter(&self.waiting)?;
-                self.turns.acquire().await
+                self.turns.acquire_arc().await
             }
         };
-        blocking::unblock(what).await
+        // The turn ends with the computation, not with a caller who goes away meanwhile.
+        blocking::unblock(move || {
+            let outcome = what();
+            drop(turn);
+            outcome
+        })
+        .await
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (String, Instant)>> {
@@ -260,21 +175,7 @@ fn hasher() -> Result<Argon2<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base64::Engine;
     use futures_lite::future::block_on;
-
-    #[test]
-    fn scram_keys_are_those_of_the_rfcs_example() {
-        // RFC 7677 §3 shows the server's signature of this exchange, made with these keys.
-        let salt = base64::engine::general_purpose::STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let salted = pbkdf2(b"pencil", &salt, 4096);
-        let auth = b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-                     s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,\
-                     r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let signature = hmac(&hmac(&salted, b"Server Key"), auth);
-        let text = base64::engine::general_purpose::STANDARD.encode(signature);
-        assert_eq!(text, "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
-    }
 
     #[test]
     fn a_password_fits_its_record_and_no_other_does() {
@@ -290,9 +191,13 @@ mod tests {
             assert_eq!(passwords.lock().len(), 1, "only what fits is remembered");
             passwords.forget("a@b");
             assert!(passwords.lock().is_empty());
-            let verifier = ScramVerifier::open(&keys, "a@b", &record).unwrap();
-            assert_eq!(verifier, ScramVerifier::make(b"hunter2", &verifier.salt));
-            assert!(ScramVerifier::open(&keys, "c@b", &record).is_err());
+            let verifier = open_verifier(&keys, "a@b", &record).unwrap();
+            let again = ScramVerifier::from_password(&Secret::from("hunter2"), &verifier.salt, ITERATIONS);
+            assert_eq!(verifier, again);
+            assert!(open_verifier(&keys, "c@b", &record).is_err());
+            let empty = passwords.record(&keys, "a@b", b"").await;
+            assert!(matches!(empty, Err(Error::Refused(Refusal::Invalid(_)))));
+            assert!(!passwords.verify("a@b", Some(&record.argon2), b"\xff").await.unwrap());
         });
     }
 

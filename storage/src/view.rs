@@ -406,6 +406,14 @@ impl Views {
         self.lock().views.get(&id).and_then(Weak::upgrade)
     }
 
+    /// Lets a view believe that it heard of a change that it does not know.
+    #[cfg(test)]
+    pub(crate) fn mark_behind(&self, id: FolderId) {
+        if let Some(view) = self.live(id) {
+            view.lock().noticed = u64::MAX;
+        }
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<FolderView>> {
         self.lock().views.values().filter_map(Weak::upgrade).collect()
     }

@@ -39,6 +39,7 @@ pub(crate) enum Step {
     SyncDir,
 }
 
+/// Decides whether a step of a put fails.
 #[cfg(test)]
 pub(crate) type Fault = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 
