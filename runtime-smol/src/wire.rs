@@ -21,17 +21,21 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 /// After our last word, the peer's octets are still read for this long, so that a reset does not overtake it.
 const LINGER: Duration = Duration::from_secs(2);
 
+// The two looks at a clock of the whole program.
+
 /// The process's monotonic clock: nanoseconds since the first call.
 pub fn monotonic_now() -> Instant {
     Instant(u64::try_from(epoch().elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
+#[allow(clippy::disallowed_methods)]
 fn epoch() -> std::time::Instant {
     static EPOCH: OnceLock<std::time::Instant> = OnceLock::new();
     *EPOCH.get_or_init(std::time::Instant::now)
 }
 
 /// The wall clock.
+#[allow(clippy::disallowed_methods)]
 pub fn wall_now() -> protocol_core::Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     protocol_core::Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

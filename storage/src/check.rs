@@ -78,7 +78,7 @@ impl CheckReport {
     }
 }
 
-/// What the database says of one place: a mailbox, or an organisation's queue.
+/// What the database says.
 struct Known {
     messages: HashMap<(OrgId, Option<MailboxId>), HashSet<MessageId>>,
     mailboxes: HashMap<MailboxId, Mailbox>,
@@ -150,7 +150,8 @@ impl Inner {
         let mut n = NEWEST;
         let (newest, known) = loop {
             let newest = self.blobs.newest(n).await?;
-            let known = self.known(&newest).await?;
+            let named: HashSet<MailboxId> = newest.iter().filter_map(|o| o.key.mailbox).collect();
+            let known = self.known(|mailbox| named.contains(&mailbox)).await?;
             let older_half = newest.iter().skip(newest.len() / 2);
             if newest.len() < n || older_half.clone().all(|object| known.has(&object.key)) {
                 break (newest, known);
@@ -319,23 +320,20 @@ impl Inner {
         // The order matters: an object that is neither in flight now nor has a row after this moment was
         // listed after its acceptance ended.
         let idle: Vec<Listed> = listed.iter().filter(|o| !self.is_in_flight(&o.key)).copied().collect();
-        let known = self.known(&idle).await?;
+        let known = self.known(|_| true).await?;
         let orphan = |o: &Listed| known.orgs.contains(&o.key.org) && !known.has(&o.key);
         Ok((idle.into_iter().filter(orphan).collect(), known))
     }
 
-    /// Rows of every mailbox and queue, or of those that `listed` names when there are few of these.
-    async fn known(&self, listed: &[Listed]) -> Result<Known> {
+    /// Rows of the mailboxes that are wanted, and of every queue.
+    async fn known(&self, wanted: impl Fn(MailboxId) -> bool) -> Result<Known> {
         let orgs: HashSet<OrgId> = self.store.list_orgs().await?.into_iter().map(|org| org.id).collect();
         let all = self.store.list_mailboxes().await?;
         let mailboxes: HashMap<MailboxId, Mailbox> = all.into_iter().map(|m| (m.id, m)).collect();
         let mut known = Known { messages: HashMap::new(), mailboxes, orgs };
-        let named: HashSet<MailboxId> = listed.iter().filter_map(|o| o.key.mailbox).collect();
-        for mailbox in known.mailboxes.values() {
+        for mailbox in known.mailboxes.values().filter(|mailbox| wanted(mailbox.id)) {
             let rows = self.rows_of(mailbox.org, Some(mailbox.id)).await?;
-            if named.contains(&mailbox.id) || !rows.is_empty() {
-                known.messages.insert((mailbox.org, Some(mailbox.id)), rows);
-            }
+            known.messages.insert((mailbox.org, Some(mailbox.id)), rows);
         }
         for (org, message) in self.store.queued_messages().await? {
             known.messages.entry((org, None)).or_default().insert(message);

@@ -4,6 +4,7 @@
 //! fetched, without the store.
 
 use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
 
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -157,13 +158,13 @@ impl Known {
     async fn fetch_level(&mut self, store: &dyn Store, level: &[String]) -> Result<()> {
         for address in level {
             let name = self.parts(address).1.to_owned();
-            if !self.domains.contains_key(&name) {
-                let domain = match store.domain(&name).await {
+            if let Entry::Vacant(unknown) = self.domains.entry(name) {
+                let domain = match store.domain(unknown.key()).await {
                     Ok(domain) => Some(domain),
                     Err(Error::NotFound) => None,
                     Err(other) => return Err(other),
                 };
-                self.domains.insert(name, domain);
+                unknown.insert(domain);
             }
         }
         let mut wanted = Vec::new();
@@ -188,12 +189,12 @@ impl Known {
     }
 
     async fn fetch_administrators(&mut self, store: &dyn Store, org: Option<OrgId>) -> Result<()> {
-        if !self.administrators.contains_key(&org) {
+        if let Entry::Vacant(unknown) = self.administrators.entry(org) {
             let mut found = store.administrators(org).await?;
             if found.is_empty() && org.is_some() {
                 found = store.administrators(None).await?;
             }
-            self.administrators.insert(org, found);
+            unknown.insert(found);
         }
         Ok(())
     }

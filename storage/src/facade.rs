@@ -13,14 +13,13 @@ use std::time::{Duration, SystemTime};
 use async_executor::{Executor, Task};
 use event_listener::Event;
 use protocol_core::Timestamp;
-use protocol_core::sasl::ScramVerifier;
 
 use crate::check::StartReport;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Result};
 use crate::keys::{KeyError, Keys, TenantKey};
 use crate::lock::{DataLock, LockError};
 use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey};
-use crate::passwords::{Passwords, open_verifier};
+use crate::passwords::Passwords;
 use crate::spool::{self, Spool};
 use crate::store::Store;
 use crate::surreal::{SurrealOptions, SurrealStore};
@@ -247,122 +246,6 @@ impl Storage {
         self.inner.store.close().await;
     }
 
-    // ---- directory ---------------------------------------------------------------------------------------
-
-    /// Makes an organisation with a tenant key of its own.
-    pub async fn create_org(&self, name: &str) -> Result<Org> {
-        let sealed = self.inner.keys.make_tenant_key()?;
-        let name = name.to_owned();
-        self.durable(async move |inner| inner.store.create_org(&name, &sealed, now()).await).await
-    }
-
-    /// Removes an organisation that has no domains, its key, and with it whatever it left unreadable.
-    pub async fn delete_org(&self, name: &str) -> Result<()> {
-        let org = self.inner.store.org(name).await?;
-        let name = name.to_owned();
-        self.durable(async move |inner| {
-            inner.settle(inner.store.delete_org(&name).await)?;
-            inner.keys.forget_tenant(org.id);
-            inner.delete_prefix(&ObjectKey::org_prefix(org.id)).await;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Makes a mailbox in the organisation that has the address's domain. The address is canonical.
-    pub async fn create_mailbox(
-        &self,
-        address: &str,
-        password: &[u8],
-        name: &str,
-        quota_bytes: Option<u64>,
-        admin: bool,
-    ) -> Result<Mailbox> {
-        let invalid = || Error::Refused(Refusal::Invalid(format!("{address:?} is not an address")));
-        let (_, domain) = address.rsplit_once('@').ok_or_else(invalid)?;
-        let org = self.inner.store.domain(domain).await?.org;
-        let record = self.inner.passwords.record(&self.inner.keys, address, password).await?;
-        let mailbox = Mailbox {
-            id: MailboxId::random(),
-            org,
-            address: address.to_owned(),
-            name: name.to_owned(),
-            quota_bytes,
-            used_bytes: 0,
-            disabled: false,
-            admin,
-        };
-        self.durable(async move |inner| {
-            inner.settle(inner.store.create_mailbox(&mailbox, &record, now()).await)?;
-            Ok(mailbox)
-        })
-        .await
-    }
-
-    /// Replaces the password of a canonical address.
-    pub async fn set_password(&self, address: &str, password: &[u8]) -> Result<()> {
-        let record = self.inner.passwords.record(&self.inner.keys, address, password).await?;
-        let address = address.to_owned();
-        self.durable(async move |inner| {
-            let outcome = inner.settle(inner.store.set_password(&address, &record).await);
-            inner.passwords.forget(&address);
-            outcome
-        })
-        .await
-    }
-
-    /// Disables or enables a mailbox.
-    pub async fn set_disabled(&self, address: &str, disabled: bool) -> Result<()> {
-        let address = address.to_owned();
-        self.durable(async move |inner| {
-            let outcome = inner.settle(inner.store.set_disabled(&address, disabled).await);
-            inner.passwords.forget(&address);
-            outcome
-        })
-        .await
-    }
-
-    /// Removes a mailbox with its folders, messages and their objects.
-    pub async fn delete_mailbox(&self, address: &str) -> Result<Mailbox> {
-        let address = address.to_owned();
-        self.durable(async move |inner| {
-            let (mailbox, _) = inner.settle(inner.store.delete_mailbox(&address).await)?;
-            inner.passwords.forget(&address);
-            inner.views.refresh_mailbox(mailbox.id).await;
-            inner.delete_prefix(&ObjectKey::place_prefix(mailbox.org, Some(mailbox.id))).await;
-            Ok(mailbox)
-        })
-        .await
-    }
-
-    /// The mailbox when the password fits it. An unknown name, a disabled mailbox and a wrong password cost
-    /// the same and are not told apart; [`Error::Unavailable`] when too many passwords wait to be checked.
-    pub async fn verify_password(&self, address: &str, password: &[u8]) -> Result<Option<Mailbox>> {
-        let found = self.inner.store.credential(address).await?;
-        let hash = found.as_ref().map(|(_, record)| record.argon2.as_str());
-        let fits = self.inner.passwords.verify(address, hash, password).await?;
-        Ok(found.map(|(mailbox, _)| mailbox).filter(|mailbox| fits && !mailbox.disabled))
-    }
-
-    /// What SCRAM-SHA-256 needs. For an unknown name and a disabled mailbox there is no mailbox beside it,
-    /// and no password fits; the two look like any other.
-    pub async fn scram_verifier(&self, address: &str) -> Result<(ScramVerifier, Option<Mailbox>)> {
-        let stand_in = ScramVerifier::fake(self.inner.keys.names(), address);
-        match self.inner.store.credential(address).await? {
-            None => Ok((stand_in, None)),
-            Some((mailbox, record)) => {
-                let verifier = open_verifier(&self.inner.keys, address, &record)?;
-                if mailbox.disabled {
-                    // It keeps its salt, which clients may remember, but not its keys.
-                    let mut closed = stand_in;
-                    closed.salt.clone_from(&verifier.salt);
-                    return Ok((closed, None));
-                }
-                Ok((verifier, Some(mailbox)))
-            }
-        }
-    }
-
     // ---- objects -----------------------------------------------------------------------------------------
 
     /// Opens a stored message.
@@ -391,6 +274,7 @@ impl Storage {
         let inner = Arc::downgrade(&self.inner);
         let poll = move || {
             loop {
+                #[allow(clippy::disallowed_methods)] // on a thread of its own
                 std::thread::sleep(REMOTE_POLL);
                 let Some(inner) = inner.upgrade() else { return };
                 futures_lite::future::block_on(async {
@@ -432,7 +316,7 @@ impl Inner {
     /// The next running number: later objects have greater ones, across restarts too. It follows the clock,
     /// so that it needs no storage of its own.
     pub(crate) fn next_sequence(&self) -> u64 {
-        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let clock = since_epoch();
         let clock = u64::try_from(clock.as_micros()).unwrap_or(u64::MAX);
         let next = |last: u64| Some(clock.max(last.saturating_add(1)));
         let last = self.sequence.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
@@ -468,7 +352,7 @@ impl Inner {
         }
     }
 
-    async fn delete_prefix(&self, prefix: &str) {
+    pub(crate) async fn delete_prefix(&self, prefix: &str) {
         match self.blobs.list(prefix).await {
             Ok(listed) => {
                 let keys: Vec<ObjectKey> = listed.iter().map(|object| object.key).collect();
@@ -526,6 +410,10 @@ impl<T> Drop for Durable<T> {
 
 /// The system's clock.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    Timestamp(i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
+}
+
+#[allow(clippy::disallowed_methods)] // the one look at the wall clock in this crate
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod accept;
+mod accounts;
 mod check;
 pub mod directory;
 mod engine;

@@ -118,6 +118,7 @@ impl Passwords {
             remembered.retain(|_, (_, at)| at.elapsed() < REMEMBER);
         }
         if remembered.len() < REMEMBERED_MAX {
+            #[allow(clippy::disallowed_methods)] // the age of what is remembered, and no lease
             remembered.insert(memory, (address.to_owned(), Instant::now()));
         }
     }

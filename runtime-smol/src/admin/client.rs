@@ -23,6 +23,9 @@ pub struct Client {
     stream: Async<UnixStream>,
 }
 
+/// Takes the frames that come before the answer.
+type OnFrame<'a> = dyn FnMut(Frame, &[u8]) -> Result<(), Failure> + Send + 'a;
+
 impl Client {
     /// To the server that listens there; `None` when no server does.
     pub fn connect(socket: &Path) -> io::Result<Option<Client>> {
@@ -137,7 +140,7 @@ impl Client {
 
     async fn answer(
         &self,
-        other: &mut (dyn FnMut(Frame, &[u8]) -> Result<(), Failure> + Send),
+        other: &mut OnFrame<'_>,
     ) -> Result<Value, Failure> {
         let mut from = BufReader::with_capacity(256 * 1024, &self.stream);
         loop {

@@ -191,7 +191,7 @@ pub fn parse(kind: Kind, text: &str) -> Result<Value, String> {
         }
         Kind::Base64 => {
             let good = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-            let ok = text.len() % 4 == 0 && text.bytes().all(good);
+            let ok = text.len().is_multiple_of(4) && text.bytes().all(good);
             Value::Text(ok.then(|| text.to_owned()).ok_or_else(fail)?)
         }
         Kind::Filter => {

@@ -133,7 +133,7 @@ fn bind_tcp(addr: SocketAddr) -> Result<ListenerSocket, (String, Option<u16>, io
 fn tcp_listener(addr: SocketAddr) -> io::Result<Async<TcpListener>> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if let IpAddr::V6(_) = addr.ip() {
+    if addr.is_ipv6() {
         // `0.0.0.0,::` names two sockets: the second must not claim the first one's addresses.
         socket.set_only_v6(true)?;
     }

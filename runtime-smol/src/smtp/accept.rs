@@ -25,7 +25,7 @@ use storage::{
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
 use crate::metrics::METRICS;
-use crate::wire::wall_now;
+use crate::wire::{monotonic_now, wall_now};
 use crate::logging;
 
 const DAY_SECS: i64 = 86_400;
@@ -284,7 +284,7 @@ impl Connection {
             to = %logging::peer(to.join(",").as_bytes()),
             size = octets,
             tls = self.tls.as_deref().unwrap_or("none"),
-            duration_ms = self.began.elapsed().as_millis() as u64,
+            duration_ms = monotonic_now().since(self.began).as_millis() as u64,
             "accepted"
         );
     }

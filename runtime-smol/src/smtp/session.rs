@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant as Clock;
 
 use protocol_core::address::Canonical;
 use protocol_core::{Instant, RecvBuf, SendBuf};
@@ -128,7 +127,7 @@ pub async fn serve(app: Arc<App>, incoming: net::Incoming) {
         transaction: None,
         tls: wire.tls_description(),
         told_to_stop: false,
-        began: Clock::now(),
+        began: monotonic_now(),
     };
     if let Err(error) = drive(&mut session, &mut handler, &mut wire, RECEIVE_MAX.max(RECV_BUF_MIN)).await {
         tracing::debug!(%peer, %error, "SMTP connection broke");
@@ -154,7 +153,7 @@ pub(super) struct Connection {
     pub tls: Option<String>,
     told_to_stop: bool,
     /// When the message began to come.
-    pub began: Clock,
+    pub began: Instant,
 }
 
 impl Handler<ServerSession> for Connection {
@@ -354,7 +353,7 @@ impl Connection {
         let Some(transaction) = &mut self.transaction else {
             return begin.refuse(&Refusal::StorageFailed, session, out);
         };
-        self.began = Clock::now();
+        self.began = monotonic_now();
         transaction.incoming = Some(Incoming::new(self.app.storage.spool(), &self.app.config.server.hostname));
         begin.accept(session, out);
     }

@@ -65,6 +65,9 @@ pub struct Remote {
     pub org: OrgId,
 }
 
+/// One job: the organisation it is sent for, the destination domain, and whether the sender is rewritten.
+pub type Group = (OrgId, String, bool);
+
 impl Transaction {
     pub fn new(sender: String, params: &MailParams<'_>) -> Transaction {
         Transaction {
@@ -92,8 +95,8 @@ impl Transaction {
 
     /// Remote recipients by organisation, destination domain and whether the sender is rewritten; each address
     /// once: one job for each group.
-    pub fn remote_groups(&self) -> BTreeMap<(OrgId, String, bool), Vec<(&Recipient, &Remote)>> {
-        let mut groups: BTreeMap<_, Vec<(&Recipient, &Remote)>> = BTreeMap::new();
+    pub fn remote_groups(&self) -> BTreeMap<Group, Vec<(&Recipient, &Remote)>> {
+        let mut groups: BTreeMap<Group, Vec<_>> = BTreeMap::new();
         for recipient in &self.recipients {
             for remote in &recipient.remote {
                 let key = (remote.org, domain_of(&remote.address), remote.forwarded);

@@ -18,7 +18,10 @@ impl Verdict {
     /// `Ok` when the certificate is valid for the name asked for under our roots, else why not; `None`
     /// before the handshake.
     pub fn result(&self) -> Option<Result<(), &str>> {
-        self.0.get().map(|r| r.as_ref().map(|()| ()).map_err(String::as_str))
+        self.0.get().map(|r| match r {
+            Ok(()) => Ok(()),
+            Err(why) => Err(why.as_str()),
+        })
     }
 
     /// Whether the certificate is valid.

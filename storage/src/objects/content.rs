@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn ranges_out_of_order_or_past_the_end_are_refused() {
-        for skip in [&[2..4, 3..5][..], &[4..5, 1..2], &[0..11], &[std::ops::Range { start: 3, end: 2 }]] {
-            assert!(content("", "0123456789", skip).is_err(), "{skip:?}");
+        for skip in [[2..4, 3..5], [4..5, 1..2], [0..1, 1..11], [Range { start: 3, end: 2 }, 4..5]] {
+            assert!(content("", "0123456789", &skip).is_err(), "{skip:?}");
         }
         assert!(content("", "", &[]).unwrap().is_empty());
     }

@@ -1,6 +1,7 @@
 //! Objects as files. Each is written under a temporary name, made durable, then given its name, then the
 //! directory is made durable: under its name an object is always whole.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -239,11 +240,11 @@ impl Shared {
     /// A directory changes when an object in it appears or goes, so none holds an object newer than itself.
     fn newest(&self, n: usize) -> io::Result<Vec<Listed>> {
         let mut dirs = self.object_dirs("msg/")?;
-        dirs.sort_by(|a, b| b.0.cmp(&a.0));
+        dirs.sort_by_key(|(changed, _)| Reverse(*changed));
         let mut found: Vec<Listed> = Vec::new();
         for (changed, dir) in dirs {
             if found.len() >= n {
-                found.sort_by(|a, b| b.modified.cmp(&a.modified));
+                found.sort_by_key(|object| Reverse(object.modified));
                 found.truncate(n);
                 if n == 0 || found[n - 1].modified > changed {
                     break;
@@ -251,7 +252,7 @@ impl Shared {
             }
             self.list_dir(&dir, &mut found)?;
         }
-        found.sort_by(|a, b| b.modified.cmp(&a.modified));
+        found.sort_by_key(|object| Reverse(object.modified));
         Ok(found)
     }
 

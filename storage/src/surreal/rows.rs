@@ -48,10 +48,9 @@ pub fn edge(domain: &Domain) -> Result<Value> {
 pub fn read_edge(mut row: Fields) -> Result<Domain> {
     let name = row.key_text()?;
     let org = match row.take("in") {
-        Value::RecordId(RecordId { key, .. }) => match key {
-            surrealdb_types::RecordIdKey::String(id) => as_id("has_domain", &Value::String(id))?,
-            _ => return Err(corrupt("has_domain", "in")),
-        },
+        Value::RecordId(RecordId { key: surrealdb_types::RecordIdKey::String(id), .. }) => {
+            as_id("has_domain", &Value::String(id))?
+        }
         _ => return Err(corrupt("has_domain", "in")),
     };
     let _ = row.take("out");
