@@ -1,7 +1,20 @@
 //! The server's side of a connection: SMTP transfer, submission and LMTP.
 //!
-//! [`ServerSession`] holds state, no buffers, no clock. Methods for the driver: `poll`, `deadline`,
-//! `shut_down`. Everything else it does by answering the questions among its [`Step`]s.
+//! **It is** [`ServerSession`]: what one client may say next, what it is told, and when it has been silent for
+//! too long. Every transition is in `table.rs`, every reply of the session's own in `replies.rs`, every refusal a
+//! driver can give in [`Refusal`].
+//!
+//! **It is not** a judge of senders, recipients or messages, and it keeps none: the envelope and the spool are
+//! the driver's. It knows no SASL mechanism, only the frame of an exchange.
+//!
+//! **To drive it**: `poll`, and do what the [`Step`] says.
+//! - Read what is already there, without waiting, before the first `poll`: whoever speaks before the greeting gets
+//!   554. [`ServerConfig::greet_delay`] waits for such clients.
+//! - On `NeedInput`, flush, then wait for octets, end of file or [`ServerSession::deadline`], and poll again.
+//! - Store each `Chunk` before the next `poll`. [`Begin`] accepted means that a spool is open; it is closed by the
+//!   answer to [`Finish`] or by `Discard`, whichever comes.
+//! - Accept [`Finish`] only when the message is on stable storage.
+//! - After `UpgradeTls`, flush, do the handshake, and give octets that came before it to nobody.
 
 mod answers;
 mod auth;
