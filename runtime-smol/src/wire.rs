@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -225,7 +225,8 @@ impl Wire {
     /// Says goodbye: closes our side, and reads on for a moment, so that what was written arrives.
     pub async fn close(&mut self) {
         let drain = async {
-            if self.stream.close().await.is_err() {
+            // TLS says its goodbye; closing the socket's side is left to us.
+            if self.stream.close().await.is_err() || self.stream.shut_down_writing().is_err() {
                 return;
             }
             let mut sink = [0u8; 4096];
@@ -239,6 +240,18 @@ impl Wire {
 
     fn raw(&mut self) -> Raw<'_> {
         Raw(&mut self.stream)
+    }
+}
+
+impl Stream {
+    fn shut_down_writing(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => s.get_ref().shutdown(Shutdown::Write),
+            Stream::Unix(s) => s.get_ref().shutdown(Shutdown::Write),
+            Stream::Server(s) => s.get_ref().0.get_ref().shutdown(Shutdown::Write),
+            Stream::Client(s) => s.get_ref().0.get_ref().shutdown(Shutdown::Write),
+            Stream::Gone => Ok(()),
+        }
     }
 }
 

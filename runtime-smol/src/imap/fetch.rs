@@ -37,6 +37,8 @@ impl Connection {
                 return Ok(());
             }
         };
+        // What changed is told before rows that already show it.
+        self.follow(session, out);
         let mut targets = session.targets();
         loop {
             let mut batch: Vec<Message> = Vec::with_capacity(BATCH);

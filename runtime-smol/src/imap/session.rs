@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures_lite::future;
 use protocol_core::{Instant, RecvBuf, SendBuf};
+use protocol_imap::server::limits::RECV_LIMIT;
 use protocol_imap::server::{
     Authenticate, Bye, No, Request, Running, ServerConfig, ServerSession, Step, TlsInfo, Transport,
 };
@@ -20,9 +21,6 @@ use crate::metrics::METRICS;
 use crate::net;
 use crate::tls::{Alpn, Identity};
 use crate::wire::{Wire, monotonic_now};
-
-/// Octets received ahead of the machine.
-const RECEIVE_MAX: usize = 256 * 1024;
 
 impl Machine for ServerSession {
     type Ask<'b> = Step<'b>;
@@ -79,7 +77,7 @@ pub async fn serve(app: Arc<App>, incoming: net::Incoming) {
         incoming: None,
         told_to_stop: false,
     };
-    if let Err(error) = drive(&mut session, &mut handler, &mut wire, RECEIVE_MAX).await {
+    if let Err(error) = drive(&mut session, &mut handler, &mut wire, RECV_LIMIT).await {
         tracing::debug!(%peer, %error, "IMAP connection broke");
     }
 }

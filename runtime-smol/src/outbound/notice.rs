@@ -168,7 +168,8 @@ async fn address(
                 ret: None,
                 eight_bit: bytes.iter().any(|b| *b >= 0x80),
                 binary: false,
-                smtputf8: false,
+                // The notification names its recipient in its own header.
+                smtputf8: !job.spec.sender.is_ascii(),
                 require_tls: job.spec.require_tls,
                 is_dsn: true,
                 created: now,

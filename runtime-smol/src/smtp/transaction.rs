@@ -96,7 +96,7 @@ impl Transaction {
     /// Remote recipients by organisation, destination domain and whether the sender is rewritten; each address
     /// once: one job for each group.
     pub fn remote_groups(&self) -> BTreeMap<Group, Vec<(&Recipient, &Remote)>> {
-        let mut groups: BTreeMap<Group, Vec<_>> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<(&Recipient, &Remote)>> = BTreeMap::new();
         for recipient in &self.recipients {
             for remote in &recipient.remote {
                 let key = (remote.org, domain_of(&remote.address), remote.forwarded);
