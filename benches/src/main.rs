@@ -96,7 +96,8 @@ fn stuffed_message() -> Vec<u8> {
         if n % 100 == 0 {
             message.extend_from_slice(b"..a line that began with a dot\r\n");
         }
-        message.extend_from_slice(b"A line of text as messages have them, about seventy characters long.\r\n");
+        message
+            .extend_from_slice(b"A line of text as messages have them, about seventy characters long.\r\n");
     }
     message.extend_from_slice(b".\r\n");
     message
@@ -134,7 +135,11 @@ fn stuffing() {
         black_box(out.len());
     };
     println!("| inbox (borrowed slices) | {:.2} | {} |", gbps(best(4, ours)), counting::allocations(ours));
-    println!("| smtp-proto (copies into a vector) | {:.2} | {} |", gbps(best(4, theirs)), counting::allocations(theirs));
+    println!(
+        "| smtp-proto (copies into a vector) | {:.2} | {} |",
+        gbps(best(4, theirs)),
+        counting::allocations(theirs)
+    );
 }
 
 fn main() {

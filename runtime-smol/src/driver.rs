@@ -33,7 +33,12 @@ pub trait Machine: Send {
     /// Questions; they may borrow from the receive buffer.
     type Ask<'b>: Send;
     /// Consumes from `input`, appends to `out`, returns one step.
-    fn poll<'b>(&mut self, now: Instant, input: &'b mut RecvBuf, out: &mut SendBuf) -> Progress<Self::Ask<'b>>;
+    fn poll<'b>(
+        &mut self,
+        now: Instant,
+        input: &'b mut RecvBuf,
+        out: &mut SendBuf,
+    ) -> Progress<Self::Ask<'b>>;
     /// `poll` no later than this.
     fn deadline(&self) -> Option<Instant>;
 }

@@ -5,22 +5,22 @@
 //! retry arithmetic and parsing are in the protocol crates.
 #![warn(missing_docs)]
 
-pub mod config;
-pub mod logging;
-pub mod metrics;
-pub mod tls;
-pub mod dns;
-pub mod net;
-pub mod task;
+pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod dns;
 pub mod driver;
-pub mod outbound;
-pub mod smtp;
-pub mod wire;
 pub mod files;
 pub mod http;
 pub mod imap;
-pub mod admin;
-pub mod cli;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod outbound;
 pub mod serve;
+pub mod smtp;
+pub mod task;
+pub mod tls;
+pub mod wire;

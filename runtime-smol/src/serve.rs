@@ -217,7 +217,9 @@ async fn until_told(app: &App, signals: &mut (impl futures_lite::Stream<Item = S
                 Some(Signal::Stop) | None => return true,
                 Some(Signal::Reload) => match app.tls.reload() {
                     Ok(()) => tracing::info!("certificates reloaded"),
-                    Err(error) => tracing::error!(%error, "certificates cannot be reloaded; the old ones stay"),
+                    Err(error) => {
+                        tracing::error!(%error, "certificates cannot be reloaded; the old ones stay")
+                    }
                 },
             }
         }
@@ -248,7 +250,9 @@ type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// a handshake is more than it gets.
 fn refusal(service: Service) -> &'static [u8] {
     match service {
-        Service::Transfer | Service::Submission | Service::Lmtp => protocol_smtp::server::TOO_MANY_CONNECTIONS,
+        Service::Transfer | Service::Submission | Service::Lmtp => {
+            protocol_smtp::server::TOO_MANY_CONNECTIONS
+        }
         Service::Imap => protocol_imap::server::TOO_MANY_CONNECTIONS,
         Service::Http => http::REFUSAL,
         Service::Submissions | Service::Imaps | Service::Https => b"",

@@ -230,7 +230,9 @@ impl Wire {
                 return;
             }
             let mut sink = [0u8; 4096];
-            while matches!(futures_lite::AsyncReadExt::read(&mut self.raw(), &mut sink).await, Ok(n) if n > 0) {}
+            while matches!(futures_lite::AsyncReadExt::read(&mut self.raw(), &mut sink).await, Ok(n) if n > 0)
+            {
+            }
         };
         future::or(drain, async {
             Timer::after(LINGER).await;

@@ -3,8 +3,8 @@
 //! Rows are fetched level by level, one query for all addresses of a level; the decision is made on what was
 //! fetched, without the store.
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -220,9 +220,7 @@ impl Known {
             (true, _) if walk.disabled => Resolution::Disabled,
             (true, _) => Resolution::UnknownLocal,
             (false, true) => Resolution::OverQuota,
-            (false, false) => {
-                Resolution::Local { mailboxes: walk.mailboxes, remote: walk.remote, tag, role }
-            }
+            (false, false) => Resolution::Local { mailboxes: walk.mailboxes, remote: walk.remote, tag, role },
         }
     }
 
@@ -254,7 +252,13 @@ impl Known {
         Ok(())
     }
 
-    fn walk_targets(&self, from: &str, targets: &[String], steps: usize, walk: &mut Walk) -> Result<(), Loop> {
+    fn walk_targets(
+        &self,
+        from: &str,
+        targets: &[String],
+        steps: usize,
+        walk: &mut Walk,
+    ) -> Result<(), Loop> {
         walk.path.push(from.to_owned());
         for target in targets {
             self.walk(target, steps + 1, walk)?;

@@ -43,7 +43,9 @@ impl fmt::Display for Error {
             Error::NotFound => f.write_str("not found"),
             Error::Refused(why) => why.fmt(f),
             Error::Unavailable(why) => write!(f, "storage is not available: {why}"),
-            Error::OutcomeUnknown(why) => write!(f, "it is not known whether storage applied the change: {why}"),
+            Error::OutcomeUnknown(why) => {
+                write!(f, "it is not known whether storage applied the change: {why}")
+            }
             Error::Corrupt(what) => write!(f, "damaged data: {what}"),
         }
     }

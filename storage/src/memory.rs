@@ -360,7 +360,10 @@ impl Rows for MemoryRows {
         Ok(Some(FolderRead { mailbox, folder: info, rows }))
     }
 
-    async fn changes(&self, _: MailboxId, folder: FolderId,
+    async fn changes(
+        &self,
+        _: MailboxId,
+        folder: FolderId,
         modseq: u64,
     ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>> {
         let tables = self.read()?;
@@ -375,7 +378,12 @@ impl Rows for MemoryRows {
         Ok(Some((info, rows, gone)))
     }
 
-    async fn meta(&self, _: MailboxId, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
+    async fn meta(
+        &self,
+        _: MailboxId,
+        folder: FolderId,
+        uids: RangeInclusive<u32>,
+    ) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
         let tables = self.read()?;
         let Some(info) = tables.folders.get(&folder) else { return Ok(None) };
         let meta = tables.rows_in(folder, uids).filter_map(|row| {

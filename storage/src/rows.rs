@@ -212,11 +212,26 @@ pub trait Rows: Send + Sync + 'static {
     async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>>;
     async fn folder_mailbox(&self, folder: FolderId) -> Result<Option<MailboxId>>;
     /// Rows by UID.
-    async fn folder(&self, mailbox: MailboxId, folder: FolderId, select: Select) -> Result<Option<FolderRead>>;
+    async fn folder(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        select: Select,
+    ) -> Result<Option<FolderRead>>;
     /// Rows changed after a modification sequence, and UIDs removed after it, both by UID.
-    async fn changes(&self, mailbox: MailboxId, folder: FolderId, modseq: u64) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>>;
+    async fn changes(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        modseq: u64,
+    ) -> Result<Option<(FolderInfo, Vec<Row>, Vec<u32>)>>;
     /// UID and meta by UID.
-    async fn meta(&self, mailbox: MailboxId, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Option<Vec<(u32, Vec<u8>)>>>;
+    async fn meta(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        uids: RangeInclusive<u32>,
+    ) -> Result<Option<Vec<(u32, Vec<u8>)>>>;
     /// Reference count and size of those there are, in any order.
     async fn objects(&self, mailbox: MailboxId, messages: &[MessageId])
     -> Result<Vec<(MessageId, u32, u64)>>;

@@ -39,7 +39,12 @@ pub trait Directory: Send + Sync {
 
     /// Makes a mailbox with INBOX and the five special-use folders, all subscribed. Its address must be free
     /// as a mailbox and as an alias; its domain must be the organisation's.
-    async fn create_mailbox(&self, mailbox: &Mailbox, password: &PasswordRecord, now: Timestamp) -> Result<()>;
+    async fn create_mailbox(
+        &self,
+        mailbox: &Mailbox,
+        password: &PasswordRecord,
+        now: Timestamp,
+    ) -> Result<()>;
     /// Replaces the password.
     async fn set_password(&self, address: &str, password: &PasswordRecord) -> Result<()>;
     /// Disables or enables.
@@ -78,7 +83,13 @@ pub trait Mail: Send + Sync {
     /// The mailbox's folders by name, with their counts.
     async fn folders(&self, mailbox: MailboxId) -> Result<Vec<FolderInfo>>;
     /// Makes a folder, and the levels above it that are missing.
-    async fn create_folder(&self, mailbox: MailboxId, name: &str, special_use: Option<SpecialUse>, now: Timestamp) -> Result<FolderInfo>;
+    async fn create_folder(
+        &self,
+        mailbox: MailboxId,
+        name: &str,
+        special_use: Option<SpecialUse>,
+        now: Timestamp,
+    ) -> Result<FolderInfo>;
     /// Renames a folder and everything below it. INBOX: its messages move to the new folder, INBOX stays
     /// (RFC 9051 §6.3.6).
     async fn rename_folder(&self, mailbox: MailboxId, from: &str, to: &str, now: Timestamp) -> Result<()>;
@@ -98,7 +109,14 @@ pub trait Mail: Send + Sync {
     async fn meta(&self, folder: FolderId, uids: RangeInclusive<u32>) -> Result<Vec<(u32, Vec<u8>)>>;
     /// Changes flags of the given UIDs (those not there are skipped); only rows whose modseq is at most
     /// `unchanged_since` when given.
-    async fn set_flags(&self, folder: FolderId, uids: &[u32], op: FlagOp, flags: &NamedFlags, unchanged_since: Option<u64>) -> Result<FlagsChanged>;
+    async fn set_flags(
+        &self,
+        folder: FolderId,
+        uids: &[u32],
+        op: FlagOp,
+        flags: &NamedFlags,
+        unchanged_since: Option<u64>,
+    ) -> Result<FlagsChanged>;
     /// Removes the given UIDs that carry `\Deleted`.
     async fn expunge(&self, folder: FolderId, uids: &[u32]) -> Result<Expunged>;
     /// Copies rows of one mailbox into another folder of the same mailbox; with `remove` it is MOVE, atomic:
@@ -113,7 +131,14 @@ pub trait Mail: Send + Sync {
 pub trait Jobs: Send + Sync {
     /// Claims up to `limit` due jobs for `owner` until `now + lease`: raises the epoch of each. Takes queued
     /// jobs that are due and processing jobs whose lease ended more than `skew` ago. Oldest due first.
-    async fn claim_jobs(&self, owner: &str, now: Timestamp, lease: Duration, skew: Duration, limit: usize) -> Result<Vec<Job>>;
+    async fn claim_jobs(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+        skew: Duration,
+        limit: usize,
+    ) -> Result<Vec<Job>>;
     /// Extends a lease; fenced when the epoch is no longer current or the lease has ended.
     async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()>;
     /// Records that the final dot is about to be written for these recipients (by index), before it is.

@@ -6,7 +6,16 @@ use crate::harness::{Inbox, Raw, have};
 
 /// The ten false ends of data that mail servers have been fooled with.
 const FALSE_ENDS: [&[u8]; 10] = [
-    b"\n.\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n", b"\r\n.\r", b"\r\n\0.\r\n", b"\r\n.\0\r\n",
+    b"\n.\n",
+    b"\r.\r",
+    b"\r.\n",
+    b"\n.\r",
+    b"\n.\r\n",
+    b"\r\n.\n",
+    b"\r.\r\n",
+    b"\r\n.\r",
+    b"\r\n\0.\r\n",
+    b"\r\n.\0\r\n",
 ];
 
 #[test]
@@ -151,7 +160,10 @@ fn im1_im2_literals_that_no_one_may_announce_before_login() {
         assert!(raw.line().is_some_and(|l| l.starts_with("* OK")));
         raw.send(format!("a LOGIN {literal}\r\n").as_bytes());
         let line = raw.line().unwrap_or_default();
-        assert!(!line.starts_with('+') && (line.contains("BAD") || line.contains("BYE")), "{literal}: {line}");
+        assert!(
+            !line.starts_with('+') && (line.contains("BAD") || line.contains("BYE")),
+            "{literal}: {line}"
+        );
     }
     let mut raw = Raw::connect(inbox.port("IMAP_PORT"));
     raw.line();

@@ -86,7 +86,11 @@ fn sc1_every_message_that_got_a_250_is_there_exactly_once_after_kill_9() {
     }
     assert!(seen.is_empty(), "messages that nobody sent: {seen:?}");
     assert!(accepted > 50, "the test did some work: {accepted}");
-    println!("{} cycles, {accepted} accepted, {} unanswered, none lost, none doubled", cycles(), told.len() - accepted);
+    println!(
+        "{} cycles, {accepted} accepted, {} unanswered, none lost, none doubled",
+        cycles(),
+        told.len() - accepted
+    );
     assert!(inbox.cli(&["check"]).status.success(), "check finds database and objects at one");
 }
 
@@ -100,22 +104,24 @@ fn send_until(stop: &AtomicBool, port: u16, next: &AtomicU64, told: &Mutex<HashM
     while !stop.load(Ordering::Relaxed) {
         let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
         let mut raw = Raw::over(stream);
-        if !raw.try_reply().is_some_and(|r| r.starts_with("220")) || raw.try_ask("EHLO c.test\r\n").is_none() {
+        if !raw.try_reply().is_some_and(|r| r.starts_with("220")) || raw.try_ask("EHLO c.test\r\n").is_none()
+        {
             return;
         }
         for _ in 0..20 {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let id = format!("m{n}");
             let rcpt = if n % 5 == 0 { "away" } else { "alice" };
-            let Some(go) = raw.try_ask(&format!(
-                "MAIL FROM:<{id}@ext.test>\r\nRCPT TO:<{rcpt}@example.test>\r\nDATA\r\n"
-            )) else {
+            let Some(go) = raw
+                .try_ask(&format!("MAIL FROM:<{id}@ext.test>\r\nRCPT TO:<{rcpt}@example.test>\r\nDATA\r\n"))
+            else {
                 return;
             };
             assert!(go.starts_with("250"), "{go}");
             let (Some(rcpt), Some(data)) = (raw.try_reply(), raw.try_reply()) else { return };
             assert!(rcpt.starts_with("250") && data.starts_with("354"), "{rcpt} {data}");
-            let filler = "a line of some length to make the message larger than a packet\r\n".repeat((n % 90) as usize);
+            let filler = "a line of some length to make the message larger than a packet\r\n"
+                .repeat((n % 90) as usize);
             let message = format!("From: a@ext.test\r\nX-Test-Id: {id}\r\n\r\n{filler}\r\n.\r\n");
             told.lock().expect("sound").insert(id.clone(), Told::Nothing);
             if raw.stream.write_all(message.as_bytes()).is_err() {

@@ -122,7 +122,12 @@ impl Inbox {
     /// Runs a command that must succeed; its standard output.
     pub fn cli_ok(&self, args: &[&str]) -> String {
         let out = self.cli(args);
-        assert!(out.status.success(), "inbox {args:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "inbox {args:?}: {}\n{}",
+            out.status,
+            String::from_utf8_lossy(&out.stderr)
+        );
         String::from_utf8(out.stdout).expect("UTF-8 output")
     }
 
@@ -285,7 +290,11 @@ pub fn have(programs: &[&str]) -> bool {
 fn installed(program: &str) -> bool {
     if let Some(module) = program.strip_prefix("python3:") {
         let import = format!("import {module}");
-        return Command::new("python3").args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+        return Command::new("python3")
+            .args(["-c", &import])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|dir| dir.join(program).is_file())

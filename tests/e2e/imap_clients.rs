@@ -31,8 +31,10 @@ fn mbsync_pulls_the_folder_and_finds_nothing_to_do_the_second_time() {
     )
     .expect("a configuration");
     let run = || {
-        let out = Command::new("mbsync").arg("-V").arg("-c").arg(&config).arg("-a").output().expect("mbsync runs");
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let out =
+            Command::new("mbsync").arg("-V").arg("-c").arg(&config).arg("-a").output().expect("mbsync runs");
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success(), "mbsync: {text}");
         text
     };
@@ -43,13 +45,19 @@ fn mbsync_pulls_the_folder_and_finds_nothing_to_do_the_second_time() {
     run();
     assert_eq!(tree(&maildir), before, "the second run changes no file");
     // A flag set in the Maildir goes up, and a message put there is appended.
-    let file = fs::read_dir(maildir.join("INBOX/cur")).into_iter().flatten().chain(
-        fs::read_dir(maildir.join("INBOX/new")).into_iter().flatten(),
-    ).next().expect("a message").expect("readable").path();
+    let file = fs::read_dir(maildir.join("INBOX/cur"))
+        .into_iter()
+        .flatten()
+        .chain(fs::read_dir(maildir.join("INBOX/new")).into_iter().flatten())
+        .next()
+        .expect("a message")
+        .expect("readable")
+        .path();
     let name = file.file_name().expect("named").to_str().expect("UTF-8").to_owned();
     let base = name.split(":2,").next().expect("a base").to_owned();
     fs::rename(&file, maildir.join("INBOX/cur").join(format!("{base}:2,FS"))).expect("renamed");
-    fs::write(maildir.join("INBOX/new/1.made.here"), "From: a@b.test\nX-Test-Id: made\n\nhello\n").expect("written");
+    fs::write(maildir.join("INBOX/new/1.made.here"), "From: a@b.test\nX-Test-Id: made\n\nhello\n")
+        .expect("written");
     run();
     let flagged = inbox.python_ok("imap_flags.py", &["alice@example.test", "FLAGGED"]);
     assert_eq!(flagged.trim(), "1");

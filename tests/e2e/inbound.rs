@@ -91,8 +91,11 @@ fn made_messages_get_the_reply_that_the_specification_gives_them() {
         return;
     }
     let inbox = Inbox::started();
-    let refused_and_closed: [&[u8]; 3] =
-        [b"From: a@ext.test\r\n\r\nbare\rcr\r\n", b"From: a@ext.test\r\n\r\nbare\nlf\r\n", b"From: a@ext.test\r\n\r\nnul\0\r\n"];
+    let refused_and_closed: [&[u8]; 3] = [
+        b"From: a@ext.test\r\n\r\nbare\rcr\r\n",
+        b"From: a@ext.test\r\n\r\nbare\nlf\r\n",
+        b"From: a@ext.test\r\n\r\nnul\0\r\n",
+    ];
     for message in refused_and_closed {
         let mut raw = Raw::greeted(inbox.smtp());
         let reply = transaction(&mut raw, message);
@@ -110,7 +113,9 @@ fn made_messages_get_the_reply_that_the_specification_gives_them() {
         let reply = transaction(&mut raw, message);
         assert!(reply.starts_with("550 5.6.0"), "{message:?}: {reply}");
     }
-    let long = [b"From: a@ext.test\r\nX-Test-Id: long\r\n\r\n".to_vec(), vec![b'x'; 200_000], b"\r\n".to_vec()].concat();
+    let long =
+        [b"From: a@ext.test\r\nX-Test-Id: long\r\n\r\n".to_vec(), vec![b'x'; 200_000], b"\r\n".to_vec()]
+            .concat();
     let carried: [&[u8]; 3] = [
         b"From: a@ext.test\r\nX-Test-Id: header\r\nSubject: gr\xfc\xdfe\r\n\r\n8-bit header\r\n",
         b"From: a@ext.test\r\nX-Test-Id: body\r\n\r\n8-bit body: \xff\xfe\r\n..stuffed\r\n",
@@ -120,7 +125,8 @@ fn made_messages_get_the_reply_that_the_specification_gives_them() {
         let reply = transaction(&mut raw, message);
         assert!(reply.starts_with("250 2.0.0"), "{reply}");
     }
-    let mut ids: Vec<String> = inbox.python_ok("ids.py", &["alice@example.test"]).lines().map(str::to_owned).collect();
+    let mut ids: Vec<String> =
+        inbox.python_ok("ids.py", &["alice@example.test"]).lines().map(str::to_owned).collect();
     ids.sort();
     assert_eq!(ids, ["body", "header", "long"]);
 }

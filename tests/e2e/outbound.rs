@@ -31,17 +31,27 @@ const TOOLS: [&str; 3] = ["python3", "python3:aiosmtpd", "dnsmasq"];
 impl World {
     fn new(inbox: &mut Inbox) -> World {
         let (dns_port, smtp_port) = (free_port(), free_port());
-        let dns = Command::new(if PathBuf::from("/usr/sbin/dnsmasq").is_file() { "/usr/sbin/dnsmasq" } else { "dnsmasq" })
-            .args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"])
-            .args(["--listen-address=127.0.0.1", "--pid-file=", "--user=", "--log-facility=-", "--local=/test/"])
-            .arg(format!("--port={dns_port}"))
-            .args(["--mx-host=remote.test,mx.remote.test,10", "--host-record=mx.remote.test,127.0.0.1"])
-            .args(["--mx-host=two.test,down.two.test,5", "--mx-host=two.test,mx.remote.test,20"])
-            .args(["--host-record=down.two.test,127.0.0.2", "--host-record=implicit.test,127.0.0.1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dnsmasq starts");
+        let dns = Command::new(if PathBuf::from("/usr/sbin/dnsmasq").is_file() {
+            "/usr/sbin/dnsmasq"
+        } else {
+            "dnsmasq"
+        })
+        .args([
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--conf-file=/dev/null",
+            "--bind-interfaces",
+        ])
+        .args(["--listen-address=127.0.0.1", "--pid-file=", "--user=", "--log-facility=-", "--local=/test/"])
+        .arg(format!("--port={dns_port}"))
+        .args(["--mx-host=remote.test,mx.remote.test,10", "--host-record=mx.remote.test,127.0.0.1"])
+        .args(["--mx-host=two.test,down.two.test,5", "--mx-host=two.test,mx.remote.test,20"])
+        .args(["--host-record=down.two.test,127.0.0.2", "--host-record=implicit.test,127.0.0.1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("dnsmasq starts");
         inbox.set("DNS_RESOLVERS", format!("127.0.0.1:{dns_port}"));
         inbox.set("SMTP_OUTBOUND_PORT", smtp_port);
         let mail = inbox.dir.0.join("far");
@@ -91,7 +101,10 @@ fn submitted_mail_reaches_the_other_server_by_smtplib_swaks_and_curl() {
     world.open();
     inbox.start();
     assert_ne!(world.dns_port, 0);
-    inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", "friend@remote.test", "3", "lib"]);
+    inbox.python_ok(
+        "submit.py",
+        &["alice@example.test", "alice@example.test", "friend@remote.test", "3", "lib"],
+    );
 
     let port = inbox.port("SMTP_SUBMISSION_PORT").to_string();
     let out = Command::new("swaks")
@@ -103,7 +116,11 @@ fn submitted_mail_reaches_the_other_server_by_smtplib_swaks_and_curl() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
 
     let file = inbox.dir.0.join("curl.eml");
-    fs::write(&file, "From: alice@example.test\r\nTo: friend@implicit.test\r\nX-Test-Id: curl\r\n\r\nby curl\r\n").expect("written");
+    fs::write(
+        &file,
+        "From: alice@example.test\r\nTo: friend@implicit.test\r\nX-Test-Id: curl\r\n\r\nby curl\r\n",
+    )
+    .expect("written");
     let out = Command::new("curl")
         .args(["-sk", "--url", &format!("smtps://127.0.0.1:{}", inbox.port("SMTP_SUBMISSIONS_PORT"))])
         .args(["--user", &format!("alice@example.test:{PASSWORD}"), "--mail-from", "alice@example.test"])
@@ -119,8 +136,14 @@ fn submitted_mail_reaches_the_other_server_by_smtplib_swaks_and_curl() {
         assert_eq!(all.matches(&format!("X-Test-Id: {id}\r\n")).count(), 1, "{id}");
     }
     let curl = world.received().into_iter().find(|m| m.contains("X-Test-Id: curl")).expect("there");
-    assert!(curl.contains("\r\nMessage-ID: <") && curl.contains("\r\nDate: "), "missing fields are added: {curl}");
-    assert!(curl.contains("Received: ") && !curl.contains("127.0.0.1"), "the client's address is hidden: {curl}");
+    assert!(
+        curl.contains("\r\nMessage-ID: <") && curl.contains("\r\nDate: "),
+        "missing fields are added: {curl}"
+    );
+    assert!(
+        curl.contains("Received: ") && !curl.contains("127.0.0.1"),
+        "the client's address is hidden: {curl}"
+    );
     let lib = world.received().into_iter().find(|m| m.contains("lib-0")).expect("there");
     assert!(lib.contains("\r\n.\r\n..two dots\r\nend\r\n"), "dots are carried: {lib}");
     eventually(Duration::from_secs(5), "an empty queue", || {
@@ -139,7 +162,10 @@ fn a_server_that_is_down_slow_or_busy_gets_the_mail_later_with_the_configured_ba
     inbox.set("SMTP_OUTBOUND_QUEUE_POLL_INTERVAL_SECS", 1);
     inbox.start();
     // Down: nothing listens.
-    inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", "friend@remote.test", "1", "down"]);
+    inbox.python_ok(
+        "submit.py",
+        &["alice@example.test", "alice@example.test", "friend@remote.test", "1", "down"],
+    );
     eventually(Duration::from_secs(20), "a failed attempt is recorded", || {
         let list = inbox.cli_json(&["queue", "list", "--json"]);
         list[0]["attempts"].as_u64().is_some_and(|n| n >= 1) && list[0]["state"] == "queued"
@@ -199,7 +225,10 @@ fn an_mx_that_is_down_is_passed_over_for_the_next() {
     let mut world = World::new(&mut inbox);
     world.open();
     inbox.start();
-    inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", "friend@two.test", "1", "second"]);
+    inbox.python_ok(
+        "submit.py",
+        &["alice@example.test", "alice@example.test", "friend@two.test", "1", "second"],
+    );
     eventually(Duration::from_secs(20), "delivery by the second MX", || world.received().len() == 1);
 }
 
@@ -211,7 +240,8 @@ fn a_domain_that_does_not_exist_bounces_at_once_with_5_1_2() {
     let mut inbox = Inbox::prepared();
     let _world = World::new(&mut inbox);
     inbox.start();
-    inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", "x@nowhere.test", "1", "gone"]);
+    inbox
+        .python_ok("submit.py", &["alice@example.test", "alice@example.test", "x@nowhere.test", "1", "gone"]);
     eventually(Duration::from_secs(20), "a bounce", || {
         inbox.python_ok("bounces.py", &["alice@example.test"]).contains("5.1.2")
     });
@@ -223,7 +253,10 @@ fn local_recipients_are_delivered_without_leaving_the_machine() {
         return;
     }
     let inbox = Inbox::started();
-    inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", "bob@example.test", "2", "local"]);
+    inbox.python_ok(
+        "submit.py",
+        &["alice@example.test", "alice@example.test", "bob@example.test", "2", "local"],
+    );
     let ids = inbox.python_ok("ids.py", &["bob@example.test"]);
     assert_eq!(ids.lines().collect::<Vec<_>>(), ["local-0", "local-1"]);
 }

@@ -15,7 +15,14 @@ fn every_fault_in_the_configuration_is_reported_together_with_status_78() {
     let out = inbox.cli(&["serve"]);
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(78), "{text}");
-    for name in ["SMTP_TRANSFER_PORT", "99999", "SMTP_OUTBOUND_TLS_MODE", "opportunistic", "S3_ENDPOINT", "SMTP_OUTBOUND_TTL_SECS"] {
+    for name in [
+        "SMTP_TRANSFER_PORT",
+        "99999",
+        "SMTP_OUTBOUND_TLS_MODE",
+        "opportunistic",
+        "S3_ENDPOINT",
+        "SMTP_OUTBOUND_TTL_SECS",
+    ] {
         assert!(text.contains(name), "{name} is not named in:\n{text}");
     }
     assert!(!inbox.data_dir().exists(), "nothing is made before the configuration is right");
@@ -40,13 +47,16 @@ fn disabled_tls_contradicts_a_requirement_and_an_unknown_variable_gets_the_neare
 fn config_shows_every_variable_with_its_source_and_masks_secrets() {
     let mut inbox = Inbox::bare();
     let file = inbox.dir.0.join("env");
-    fs::write(&file, "SMTP_MAX_MESSAGE_BYTES=1000000\nSMTP_RETRY=1\nDATABASE_PASSWORD=hush-hush\n").expect("written");
+    fs::write(&file, "SMTP_MAX_MESSAGE_BYTES=1000000\nSMTP_RETRY=1\nDATABASE_PASSWORD=hush-hush\n")
+        .expect("written");
     inbox.set("SMTP_OUTBOUND_MAX_ATTEMPTS", "7");
     let out = inbox.cli(&["config", "--env-file", file.to_str().expect("UTF-8")]);
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success());
     assert!(!text.contains("hush-hush"), "secrets are masked");
-    for line in ["SMTP_MAX_MESSAGE_BYTES=1000000", "SMTP_OUTBOUND_MAX_ATTEMPTS=7", "SMTP_OUTBOUND_DANE_MODE=prefer"] {
+    for line in
+        ["SMTP_MAX_MESSAGE_BYTES=1000000", "SMTP_OUTBOUND_MAX_ATTEMPTS=7", "SMTP_OUTBOUND_DANE_MODE=prefer"]
+    {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
     assert!(text.contains("attempts"), "the retry horizon is printed:\n{text}");
@@ -114,7 +124,8 @@ fn a_corrupt_database_stops_the_start_with_one_message() {
 #[test]
 fn administration_works_while_the_server_runs_and_while_it_does_not() {
     let mut inbox = Inbox::prepared();
-    let list = |inbox: &Inbox| inbox.cli_json(&["mailbox", "list", "--json"]).as_array().expect("an array").len();
+    let list =
+        |inbox: &Inbox| inbox.cli_json(&["mailbox", "list", "--json"]).as_array().expect("an array").len();
     assert_eq!(list(&inbox), 2);
     inbox.start();
     inbox.add_mailbox("carol@example.test");
@@ -131,7 +142,10 @@ fn administration_works_while_the_server_runs_and_while_it_does_not() {
     assert_eq!(mode, 0o600);
     assert!(inbox.stop().success(), "SIGTERM is a clean end");
     assert_eq!(list(&inbox), 3);
-    assert_eq!(fs::metadata(inbox.data_dir().join("master.key")).expect("a key").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(inbox.data_dir().join("master.key")).expect("a key").permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
@@ -154,7 +168,11 @@ fn quickstart_prints_what_to_try_and_it_works() {
     inbox.spawn(&["quickstart", "--json"]);
     inbox.wait_ready();
     let json = || -> Option<serde_json::Value> {
-        inbox.log().lines().filter_map(|l| serde_json::from_str(l).ok()).find(|v: &serde_json::Value| v.get("mailboxes").is_some())
+        inbox
+            .log()
+            .lines()
+            .filter_map(|l| serde_json::from_str(l).ok())
+            .find(|v: &serde_json::Value| v.get("mailboxes").is_some())
     };
     eventually(Duration::from_secs(5), "the JSON object", || json().is_some());
     let json = json().expect("there");
@@ -175,12 +193,23 @@ fn import_and_export_give_back_what_was_given() {
                 From a@b.test Thu Jan  1 00:00:02 2015\nFrom: a@b.test\nSubject: two\n\nbody\n\n";
     fs::write(&mbox, text).expect("written");
     let path = mbox.to_str().expect("UTF-8");
-    let json = inbox.cli_json(&["import", "mbox", path, "--mailbox", "alice@example.test", "--folder", "Old/Mail", "--json"]);
+    let json = inbox.cli_json(&[
+        "import",
+        "mbox",
+        path,
+        "--mailbox",
+        "alice@example.test",
+        "--folder",
+        "Old/Mail",
+        "--json",
+    ]);
     assert_eq!((json["imported"].as_u64(), json["failed"].as_u64()), (Some(2), Some(0)), "{json}");
     let out = inbox.dir.0.join("out.mbox");
     inbox.cli_ok(&["export", "mbox", out.to_str().expect("UTF-8"), "--mailbox", "alice@example.test"]);
     let exported = fs::read_to_string(&out).expect("an mbox");
-    let strip = |text: &str| text.lines().filter(|l| !l.starts_with("From ")).map(|l| format!("{l}\n")).collect::<String>();
+    let strip = |text: &str| {
+        text.lines().filter(|l| !l.starts_with("From ")).map(|l| format!("{l}\n")).collect::<String>()
+    };
     assert_eq!(strip(&exported), strip(text));
     let missing = inbox.cli(&["import", "mbox", "nowhere.mbox", "--mailbox", "alice@example.test"]);
     assert_eq!(missing.status.code(), Some(1));

@@ -45,7 +45,16 @@ fn stuff(chunks: &[&[u8]]) -> Vec<u8> {
 }
 
 const SMUGGLING: [&[u8]; 10] = [
-    b"\n.\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n", b"\r\n.\r", b"\r\n\0.\r\n", b"\r\n.\0\r\n",
+    b"\n.\n",
+    b"\r.\r",
+    b"\r.\n",
+    b"\n.\r",
+    b"\n.\r\n",
+    b"\r\n.\n",
+    b"\r.\r\n",
+    b"\r\n.\r",
+    b"\r\n\0.\r\n",
+    b"\r\n.\0\r\n",
 ];
 
 #[test]
@@ -74,7 +83,11 @@ fn dots_come_out_at_every_split() {
     ] {
         for a in 0..=input.len() {
             for b in a..=input.len() {
-                assert_eq!(unstuff(input, &[a, b]), (message.to_vec(), End::At(input.len())), "{input:?} {a} {b}");
+                assert_eq!(
+                    unstuff(input, &[a, b]),
+                    (message.to_vec(), End::At(input.len())),
+                    "{input:?} {a} {b}"
+                );
             }
         }
     }

@@ -31,7 +31,9 @@ impl Client {
     pub fn connect(socket: &Path) -> io::Result<Option<Client>> {
         match UnixStream::connect(socket) {
             Ok(stream) => Client::over(stream).map(Some),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", socket.display()))),
         }
     }
@@ -138,10 +140,7 @@ impl Client {
         }
     }
 
-    async fn answer(
-        &self,
-        other: &mut OnFrame<'_>,
-    ) -> Result<Value, Failure> {
+    async fn answer(&self, other: &mut OnFrame<'_>) -> Result<Value, Failure> {
         let mut from = BufReader::with_capacity(256 * 1024, &self.stream);
         loop {
             let broken = |e: io::Error| Failure(format!("the server's answer broke off: {e}"));

@@ -34,7 +34,8 @@ pub(super) fn make_rsa() -> Result<Pair, Failure> {
 /// A given RSA key.
 pub(super) fn read_rsa(b64: &str) -> Result<Pair, Failure> {
     let der = decode(b64)?;
-    let key = RsaPrivateKey::from_pkcs8_der(&der).map_err(|_| Failure("this is no RSA key in PKCS#8".into()))?;
+    let key =
+        RsaPrivateKey::from_pkcs8_der(&der).map_err(|_| Failure("this is no RSA key in PKCS#8".into()))?;
     if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&(key.size() * 8)) {
         return Err(Failure(format!("an RSA key for DKIM has {RSA_BITS_MIN} to {RSA_BITS_MAX} bits")));
     }
@@ -86,7 +87,8 @@ pub(super) fn seal(keys: &Keys, purpose: Purpose, domain: &str, secret: &str) ->
 /// The records to publish for a domain, in the order of their importance.
 pub(super) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
     let (name, host) = (&domain.name, &config.server.hostname);
-    let record = |name: String, kind: &str, value: String| json!({"name": name, "type": kind, "value": value});
+    let record =
+        |name: String, kind: &str, value: String| json!({"name": name, "type": kind, "value": value});
     let mut out = vec![
         record(format!("{name}."), "MX", format!("10 {host}.")),
         record(format!("{name}."), "TXT", "v=spf1 mx -all".into()),

@@ -8,7 +8,8 @@ use protocol_core::address::{Canonical, canonical_domain};
 use protocol_core::sasl::prepare_password;
 use serde_json::{Value, json};
 use storage::{
-    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobId, OrgId, Purpose, Storage,
+    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobId, OrgId, Purpose,
+    Storage,
 };
 
 use super::{Failure, QueueAction, Request, dkim, fields};
@@ -49,7 +50,11 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
         Request::DomainList => domain_list(storage).await,
         Request::DomainDelete { domain } => {
             let name = domain_name(&domain)?;
-            storage.store().delete_domain(&name).await.map_err(|e| explained(&format!("domain {name}"), e))?;
+            storage
+                .store()
+                .delete_domain(&name)
+                .await
+                .map_err(|e| explained(&format!("domain {name}"), e))?;
             Ok(json!({"deleted": name}))
         }
         Request::MailboxCreate { address, password, name, quota } => {
@@ -71,14 +76,21 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
         Request::MailboxList => mailbox_list(storage).await,
         Request::MailboxDelete { address } => {
             let address = canonical(&address)?;
-            storage.delete_mailbox(&address).await.map_err(|e| explained(&format!("mailbox {address}"), e))?;
+            storage
+                .delete_mailbox(&address)
+                .await
+                .map_err(|e| explained(&format!("mailbox {address}"), e))?;
             Ok(json!({"deleted": address}))
         }
         Request::AliasAdd { alias, to } => alias_add(storage, &alias, &to).await,
         Request::AliasList => alias_list(storage).await,
         Request::AliasDelete { alias } => {
             let alias = canonical(&alias)?;
-            storage.store().delete_alias(&alias).await.map_err(|e| explained(&format!("alias {alias}"), e))?;
+            storage
+                .store()
+                .delete_alias(&alias)
+                .await
+                .map_err(|e| explained(&format!("alias {alias}"), e))?;
             Ok(json!({"deleted": alias}))
         }
         Request::QueueList => {
@@ -97,7 +109,9 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
 async fn org_create(storage: &Storage, name: &str) -> Answer {
     let good = !name.trim().is_empty() && name.len() <= NAME_MAX && !name.chars().any(char::is_control);
     if !good {
-        return Err(Failure(format!("an organisation's name has 1 to {NAME_MAX} octets and no control characters")));
+        return Err(Failure(format!(
+            "an organisation's name has 1 to {NAME_MAX} octets and no control characters"
+        )));
     }
     let org = storage.create_org(name).await.map_err(|e| explained(&format!("organisation {name}"), e))?;
     Ok(json!({"id": org.id.to_string(), "name": org.name}))
@@ -105,20 +119,23 @@ async fn org_create(storage: &Storage, name: &str) -> Answer {
 
 async fn org_list(storage: &Storage) -> Answer {
     let orgs = storage.store().list_orgs().await.map_err(failed)?;
-    let shown = orgs.iter().map(|o| json!({"id": o.id.to_string(), "name": o.name, "createdAt": iso(o.created)}));
+    let shown =
+        orgs.iter().map(|o| json!({"id": o.id.to_string(), "name": o.name, "createdAt": iso(o.created)}));
     Ok(shown.collect())
 }
 
 async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, String)]) -> Answer {
     let name = domain_name(domain)?;
     let keys = context.storage.keys();
-    let org = context.storage.store().org(org).await.map_err(|e| explained(&format!("organisation {org}"), e))?;
+    let org =
+        context.storage.store().org(org).await.map_err(|e| explained(&format!("organisation {org}"), e))?;
     let mut row = Domain { name: name.clone(), org: org.id, settings: DomainSettings::default() };
     row.settings.dkim_selector = Some(context.config.dkim.selector.clone());
     let mut notes = fields::apply(keys, &mut row, set)?;
     if row.settings.dkim_private_key_b64_pkcs8.is_none() {
         let pair = blocking::unblock(dkim::make_rsa).await?;
-        row.settings.dkim_private_key_b64_pkcs8 = Some(dkim::seal(keys, Purpose::Dkim, &name, &pair.private)?);
+        row.settings.dkim_private_key_b64_pkcs8 =
+            Some(dkim::seal(keys, Purpose::Dkim, &name, &pair.private)?);
         row.settings.dkim_public_key_b64 = Some(pair.public);
     }
     if row.settings.dkim_ed25519_private_key_b64_pkcs8.is_none() {
@@ -201,7 +218,8 @@ async fn alias_add(storage: &Storage, alias: &str, to: &[String]) -> Answer {
     let address = canonical(alias)?;
     let domain = address.rsplit_once('@').map_or("", |(_, d)| d);
     let row = storage.store().domain(domain).await.map_err(|e| explained(&format!("domain {domain}"), e))?;
-    let ours: Vec<String> = storage.store().list_domains().await.map_err(failed)?.into_iter().map(|d| d.name).collect();
+    let ours: Vec<String> =
+        storage.store().list_domains().await.map_err(failed)?.into_iter().map(|d| d.name).collect();
     let mut targets = Vec::new();
     for target in to {
         let parsed = Canonical::parse(target).map_err(|e| Failure(format!("{target}: {e}")))?;
@@ -216,7 +234,10 @@ async fn alias_add(storage: &Storage, alias: &str, to: &[String]) -> Answer {
 async fn alias_list(storage: &Storage) -> Answer {
     let names = org_names(storage).await?;
     let aliases = storage.store().list_aliases().await.map_err(failed)?;
-    Ok(aliases.iter().map(|a| json!({"address": a.address, "org": names.get(&a.org), "to": a.targets})).collect())
+    Ok(aliases
+        .iter()
+        .map(|a| json!({"address": a.address, "org": names.get(&a.org), "to": a.targets}))
+        .collect())
 }
 
 async fn queue_show(storage: &Storage, id: &str) -> Answer {
@@ -321,7 +342,8 @@ fn password_octets(password: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, Failur
         return Err(Failure("the password is empty".into()));
     }
     let prepared = prepare_password(password.as_bytes());
-    let prepared = prepared.map_err(|_| Failure("the password holds characters that no password can have".into()))?;
+    let prepared =
+        prepared.map_err(|_| Failure("the password holds characters that no password can have".into()))?;
     Ok(zeroize::Zeroizing::new(prepared.expose().to_vec()))
 }
 

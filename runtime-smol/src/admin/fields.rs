@@ -24,7 +24,11 @@ const WITHOUT_EFFECT: &[&str] = &[
 const REFUSED: &[&str] = &["enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer", "enc_e2ee_recipient"];
 
 /// Sets fields; an empty value removes a setting. The answer is notes for the administrator.
-pub(super) fn apply(keys: &Keys, domain: &mut Domain, set: &[(String, String)]) -> Result<Vec<String>, Failure> {
+pub(super) fn apply(
+    keys: &Keys,
+    domain: &mut Domain,
+    set: &[(String, String)],
+) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     for (field, value) in set {
         apply_one(keys, domain, field, value).map_err(|Failure(why)| Failure(format!("{field}: {why}")))?;
@@ -45,16 +49,21 @@ fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Resu
         "dkim_selector" => s.dkim_selector = checked(value, is_hostname, "a selector, such as mail")?,
         "dkim_private_key_b64_pkcs8" => {
             let pair = (!value.is_empty()).then(|| dkim::read_rsa(value)).transpose()?;
-            let sealed = pair.as_ref().map(|p| dkim::seal(keys, Purpose::Dkim, &name, &p.private)).transpose()?;
+            let sealed =
+                pair.as_ref().map(|p| dkim::seal(keys, Purpose::Dkim, &name, &p.private)).transpose()?;
             (s.dkim_private_key_b64_pkcs8, s.dkim_public_key_b64) = (sealed, pair.map(|p| p.public));
         }
         "dkim_ed25519_private_key_b64_pkcs8" => {
             let pair = (!value.is_empty()).then(|| dkim::read_ed25519(value)).transpose()?;
-            let sealed = pair.as_ref().map(|p| dkim::seal(keys, Purpose::Dkim, &name, &p.private)).transpose()?;
-            (s.dkim_ed25519_private_key_b64_pkcs8, s.dkim_ed25519_public_key_b64) = (sealed, pair.map(|p| p.public));
+            let sealed =
+                pair.as_ref().map(|p| dkim::seal(keys, Purpose::Dkim, &name, &p.private)).transpose()?;
+            (s.dkim_ed25519_private_key_b64_pkcs8, s.dkim_ed25519_public_key_b64) =
+                (sealed, pair.map(|p| p.public));
         }
         "dkim_headers" => {
-            let good = |v: &str| v.split(',').all(|n| !n.trim().is_empty() && n.trim().bytes().all(|b| b.is_ascii_graphic()));
+            let good = |v: &str| {
+                v.split(',').all(|n| !n.trim().is_empty() && n.trim().bytes().all(|b| b.is_ascii_graphic()))
+            };
             s.dkim_headers = checked(value, good, "header field names separated by commas")?;
         }
         "require_spf_pass" => s.require_spf_pass = parsed(value, "true or false")?,
@@ -75,7 +84,11 @@ fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Resu
             s.plus_delimiter = checked(value, good, "one character, such as + or -")?;
         }
         "catch_all" => {
-            let address = if value.contains('@') || value.is_empty() { value.into() } else { format!("{value}@{name}") };
+            let address = if value.contains('@') || value.is_empty() {
+                value.into()
+            } else {
+                format!("{value}@{name}")
+            };
             s.catch_all = match value {
                 "" => None,
                 _ => Some(Canonical::parse(&address).map_err(|e| Failure(e.to_string()))?.to_string()),

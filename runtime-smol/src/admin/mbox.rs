@@ -89,7 +89,10 @@ impl<R: BufRead> Reader<R> {
                 return Ok(Some(std::mem::take(&mut self.line)));
             }
             if !self.line.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no mbox file: it does not begin with \"From \""));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "this is no mbox file: it does not begin with \"From \"",
+                ));
             }
         }
     }
@@ -140,7 +143,8 @@ fn is_from(line: &[u8]) -> bool {
 /// The first message that UW's programs write holds their bookkeeping, not mail.
 fn is_internal(message: &[u8]) -> bool {
     let header = &message[..protocol_core::message::header::header_len(message)];
-    field(header, "Subject").is_some_and(|s| s.contains("FOLDER INTERNAL DATA")) && field(header, "X-IMAP").is_some()
+    field(header, "Subject").is_some_and(|s| s.contains("FOLDER INTERNAL DATA"))
+        && field(header, "X-IMAP").is_some()
 }
 
 fn head_of(separator: &[u8], message: &[u8]) -> Head {
@@ -197,7 +201,8 @@ fn asctime(words: &[&str]) -> Option<Timestamp> {
 /// quoted.
 pub fn write(to: &mut impl Write, head: &Head, message: &[u8]) -> io::Result<()> {
     let date = Civil::from_unix(head.date_ms.unwrap_or_default().div_euclid(1000));
-    let weekday = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"].get(usize::from(date.weekday)).unwrap_or(&"Sun");
+    let weekday =
+        ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"].get(usize::from(date.weekday)).unwrap_or(&"Sun");
     let month = MONTHS.get(usize::from(date.month).saturating_sub(1)).unwrap_or(&"Jan");
     let plain = !head.sender.is_empty() && head.sender.bytes().all(|b| b.is_ascii_graphic());
     let sender = if plain { head.sender.as_str() } else { "MAILER-DAEMON" };
@@ -266,7 +271,10 @@ mod tests {
         let first = &heads[0];
         assert_eq!((first.date_ms, first.sender.as_str()), (Some(1_420_070_401_000), "a@b.test"));
         assert!(first.seen && first.answered && first.flagged && first.draft);
-        assert_eq!((heads[1].date_ms, heads[1].sender.as_str(), heads[1].seen), (Some(1_420_070_405_000), "", false));
+        assert_eq!(
+            (heads[1].date_ms, heads[1].sender.as_str(), heads[1].seen),
+            (Some(1_420_070_405_000), "", false)
+        );
     }
 
     #[test]
@@ -289,7 +297,9 @@ mod tests {
         assert_eq!(entries("\n\nFrom a@b\n\nFrom a@b\n\n", 100), [Entry::Skipped, Entry::Skipped]);
         let note = "From M Thu Jan 1 00:00:01 2015\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1\n\nx\n";
         assert_eq!(entries(note, 1000), [Entry::Skipped]);
-        assert!(matches!(&entries("From a@b\nA: b\rc\n\n", 100)[0], Entry::Bad(why) if why.contains("line 2")));
+        assert!(
+            matches!(&entries("From a@b\nA: b\rc\n\n", 100)[0], Entry::Bad(why) if why.contains("line 2"))
+        );
         assert!(matches!(&entries("From a@b\nA: \0\n\n", 100)[0], Entry::Bad(_)));
         assert!(Reader::new(&b"Subject: x\n"[..], 100).next_entry().is_err());
         assert_eq!(octets(&entries("From a@b\r\nA: b\r\n\r\nx", 100)[0]), b"A: b\r\n\r\nx\r\n");

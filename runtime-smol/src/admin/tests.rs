@@ -152,14 +152,21 @@ fn mailboxes_and_aliases() {
     assert_eq!(world.ok(create("bob@a.test"))["admin"], false);
     let list = world.ok(Request::MailboxList);
     assert_eq!(list[0]["address"], "alice@a.test");
-    assert_eq!((&list[0]["admin"], &list[0]["org"], &list[0]["disabled"]), (&json!(true), &json!("acme"), &json!(false)));
+    assert_eq!(
+        (&list[0]["admin"], &list[0]["org"], &list[0]["disabled"]),
+        (&json!(true), &json!("acme"), &json!(false))
+    );
     world.ok(Request::MailboxDisable { address: "ALICE@a.test".into(), disabled: true });
     assert_eq!(world.ok(Request::MailboxList)[0]["disabled"], true);
     world.ok(Request::MailboxPasswd { address: "alice@a.test".into(), password: password() });
     let to = vec!["Bob@A.test".into(), "Friend@Elsewhere.test".into()];
     let alias = world.ok(Request::AliasAdd { alias: "Team@a.test".into(), to });
     assert_eq!(alias, json!({"address": "team@a.test", "to": ["bob@a.test", "Friend@Elsewhere.test"]}));
-    assert!(world.refused(Request::AliasAdd { alias: "bob@a.test".into(), to: vec!["x@y.test".into()] }).contains("exists"));
+    assert!(
+        world
+            .refused(Request::AliasAdd { alias: "bob@a.test".into(), to: vec!["x@y.test".into()] })
+            .contains("exists")
+    );
     world.ok(Request::AliasDelete { alias: "team@a.test".into() });
     assert_eq!(world.ok(Request::AliasList), json!([]));
     world.ok(Request::MailboxDelete { address: "bob@a.test".into() });

@@ -5,8 +5,8 @@ use protocol_core::Timestamp;
 use protocol_core::message::Scanner;
 use serde_json::{Value, json};
 use storage::{
-    Accept, AddressRow, Deliver, Error, Flags, FolderId, FolderTarget, Mailbox, MessageId, NamedFlags, Refusal, Row,
-    Storage,
+    Accept, AddressRow, Deliver, Error, Flags, FolderId, FolderTarget, Mailbox, MessageId, NamedFlags,
+    Refusal, Row, Storage,
 };
 
 use super::execute::{canonical, explained, failed};

@@ -12,13 +12,28 @@ pub enum Command {
     Help,
     Version,
     Serve,
-    Quickstart { deliver: bool },
+    Quickstart {
+        deliver: bool,
+    },
     Config,
     Admin(Request),
-    MailboxCreate { address: String, name: String, quota: Option<u64> },
-    MailboxPasswd { address: String },
-    Import { path: PathBuf, mailbox: String, folder: Option<String> },
-    Export { path: PathBuf, mailbox: String },
+    MailboxCreate {
+        address: String,
+        name: String,
+        quota: Option<u64>,
+    },
+    MailboxPasswd {
+        address: String,
+    },
+    Import {
+        path: PathBuf,
+        mailbox: String,
+        folder: Option<String>,
+    },
+    Export {
+        path: PathBuf,
+        mailbox: String,
+    },
     /// A command that this version does not have.
     Absent(String),
 }
@@ -146,7 +161,9 @@ impl Args {
     /// Only these options besides the common ones.
     fn allow(&self, names: &[&str]) -> Result<(), Usage> {
         match self.options.iter().find(|(n, _)| !COMMON.contains(n) && !names.contains(n)) {
-            Some((name, _)) => Err(Usage(format!("{name} does not belong to `inbox {}`", self.words.join(" ")))),
+            Some((name, _)) => {
+                Err(Usage(format!("{name} does not belong to `inbox {}`", self.words.join(" "))))
+            }
             None => Ok(()),
         }
     }
@@ -298,7 +315,11 @@ fn queue(args: &Args, words: &[&str]) -> Result<Command, Usage> {
         ["hold", id] => act(id, QueueAction::Hold),
         ["release", id] => act(id, QueueAction::Release),
         ["cancel", id] => act(id, QueueAction::Cancel),
-        _ => return Err(Usage("inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID".into())),
+        _ => {
+            return Err(Usage(
+                "inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID".into(),
+            ));
+        }
     }))
 }
 
@@ -337,7 +358,10 @@ mod tests {
             ("mailbox delete a@b", "Admin(MailboxDelete { address: \"a@b\" })"),
             ("alias list", "Admin(AliasList)"),
             ("alias delete a@b", "Admin(AliasDelete { alias: \"a@b\" })"),
-            ("alias add a@b --to c@d e@f --json", "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })"),
+            (
+                "alias add a@b --to c@d e@f --json",
+                "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })",
+            ),
             ("alias add a@b --to c@d --to e@f", "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })"),
             ("queue list", "Admin(QueueList)"),
             ("queue show 1", "Admin(QueueShow { id: \"1\" })"),

@@ -63,7 +63,9 @@ fn table(rows: &[Value]) -> String {
     if rows.is_empty() {
         return "(none)\n".into();
     }
-    let width = |column: usize| grid.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        grid.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
     let mut out = String::new();
     for row in &grid {
@@ -100,7 +102,10 @@ mod tests {
         let key = "k".repeat(300);
         let object = json!({"domain": "a.test", "notes": ["n"], "dns": [{"name": "a.test.", "type": "TXT", "value": key}]});
         let shown = text(&object);
-        assert!(shown.contains(&format!("a.test. IN TXT \"{}\" \"{}\"\n", "k".repeat(255), "k".repeat(45))), "{shown}");
+        assert!(
+            shown.contains(&format!("a.test. IN TXT \"{}\" \"{}\"\n", "k".repeat(255), "k".repeat(45))),
+            "{shown}"
+        );
         assert!(!shown.contains("notes"));
         assert_eq!(notes(&object).collect::<Vec<_>>(), ["n"]);
     }

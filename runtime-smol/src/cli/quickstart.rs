@@ -35,8 +35,12 @@ impl Quickstart {
             if !has(&known, "address", address) {
                 let made = random_password()?;
                 let secret = Password(Secret::new(made.clone()));
-                let create =
-                    Request::MailboxCreate { address: address.into(), password: secret, name: String::new(), quota: None };
+                let create = Request::MailboxCreate {
+                    address: address.into(),
+                    password: secret,
+                    name: String::new(),
+                    quota: None,
+                };
                 execute(context, create).await?;
                 password = Some(made);
             }
@@ -50,7 +54,8 @@ impl Quickstart {
 }
 
 fn has(list: &Value, field: &str, value: &str) -> bool {
-    list.as_array().is_some_and(|rows| rows.iter().any(|r| r.get(field).and_then(Value::as_str) == Some(value)))
+    list.as_array()
+        .is_some_and(|rows| rows.iter().any(|r| r.get(field).and_then(Value::as_str) == Some(value)))
 }
 
 /// 100 random bits in four groups.
@@ -76,7 +81,8 @@ fn ports(config: &Config) -> [(&'static str, Option<u16>); 7] {
 }
 
 fn as_json(config: &Config, mailboxes: &[(&str, Option<String>)]) -> Value {
-    let ports: serde_json::Map<String, Value> = ports(config).iter().map(|(n, p)| ((*n).into(), json!(p))).collect();
+    let ports: serde_json::Map<String, Value> =
+        ports(config).iter().map(|(n, p)| ((*n).into(), json!(p))).collect();
     let mailboxes: Vec<Value> = mailboxes.iter().map(|(a, p)| json!({"address": a, "password": p})).collect();
     json!({"ports": ports, "mailboxes": mailboxes, "apiKey": null, "graphqlUrl": null})
 }
@@ -86,7 +92,8 @@ fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)]) -> String {
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         v4 => v4.to_string(),
     });
-    let mut out = format!("\nA demonstration server for {DOMAIN}, data in {}:\n\n", config.data_dir.display());
+    let mut out =
+        format!("\nA demonstration server for {DOMAIN}, data in {}:\n\n", config.data_dir.display());
     for (name, port) in ports(config) {
         let port = port.map_or("off".into(), |p| format!("{host}:{p}"));
         out.push_str(&format!("  {name:<12} {port}\n"));
@@ -126,7 +133,11 @@ fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)]) -> String {
     if let Some(port) = config.ports.http {
         out.push_str(&format!("  curl http://{host}:{port}/health/ready\n"));
     }
-    let kept = if config.outbound.queue.enabled { "is sent" } else { "is kept, not sent (start with --deliver to send it)" };
+    let kept = if config.outbound.queue.enabled {
+        "is sent"
+    } else {
+        "is kept, not sent (start with --deliver to send it)"
+    };
     out.push_str(&format!("\nMail for other domains {kept}. Stop with Ctrl-C.\n\n"));
     out
 }

@@ -19,7 +19,12 @@ pub struct Incoming {
 }
 
 impl Connection {
-    pub(super) async fn append(&mut self, append: Append<'_>, session: &mut ServerSession, out: &mut SendBuf) {
+    pub(super) async fn append(
+        &mut self,
+        append: Append<'_>,
+        session: &mut ServerSession,
+        out: &mut SendBuf,
+    ) {
         let folder = match self.folder_named(append.name()).await {
             Ok(info) => info.id,
             Err(storage::Error::NotFound) => return append.refuse(No::TryCreate, session, out),
@@ -59,7 +64,12 @@ impl Connection {
         }
     }
 
-    pub(super) async fn appended(&mut self, running: Running, session: &mut ServerSession, out: &mut SendBuf) {
+    pub(super) async fn appended(
+        &mut self,
+        running: Running,
+        session: &mut ServerSession,
+        out: &mut SendBuf,
+    ) {
         let (Some(incoming), Some(account)) = (self.incoming.take(), self.account.clone()) else {
             return running.no(No::Unavailable, session, out);
         };

@@ -77,10 +77,14 @@ impl Connection {
 
     /// Stores `\Seen` where this FETCH counts as reading; which messages did not have it.
     async fn mark_seen(&self, fetching: &Fetching<'_>, session: &ServerSession) -> storage::Result<Vec<u32>> {
-        let Some(selected) = self.selected.as_ref().filter(|_| fetching.sets_seen()) else { return Ok(Vec::new()) };
+        let Some(selected) = self.selected.as_ref().filter(|_| fetching.sets_seen()) else {
+            return Ok(Vec::new());
+        };
         let mut uids = target_uids(session);
         uids.retain(|uid| {
-            selected.row(*uid).is_some_and(|row| !row.flags.contains(Flags::SEEN) && fetching.wants(row.modseq))
+            selected
+                .row(*uid)
+                .is_some_and(|row| !row.flags.contains(Flags::SEEN) && fetching.wants(row.modseq))
         });
         if !uids.is_empty() {
             let seen = NamedFlags { system: Flags::SEEN, keywords: Vec::new() };
@@ -190,7 +194,9 @@ impl Content<'_> {
         let len = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(PIECE);
         let piece = self.object().await?.read(at, len).await?;
         if piece.is_empty() {
-            return Err(storage::Error::Corrupt(format!("message {name} is shorter than its structure says")));
+            return Err(storage::Error::Corrupt(format!(
+                "message {name} is shorter than its structure says"
+            )));
         }
         Ok(piece)
     }

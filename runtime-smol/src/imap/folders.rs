@@ -3,7 +3,8 @@
 use protocol_core::SendBuf;
 use protocol_imap::codec::SpecialUse as WireUse;
 use protocol_imap::server::{
-    FlagBits, Folder, Listing, No, Request, Running, Selected as Answer, ServerSession, StatusData, StatusQuery,
+    FlagBits, Folder, Listing, No, Request, Running, Selected as Answer, ServerSession, StatusData,
+    StatusQuery,
 };
 use storage::{FolderInfo, Mailbox, SpecialUse};
 
@@ -36,7 +37,8 @@ impl Connection {
             Err(error) => return refuse(running, &error, session, out),
         };
         let (info, rows, version) = view.with_version(|state, version| {
-            let rows: Vec<(u32, FlagBits)> = state.rows.iter().map(|r| (r.uid, FlagBits(r.flags.0))).collect();
+            let rows: Vec<(u32, FlagBits)> =
+                state.rows.iter().map(|r| (r.uid, FlagBits(r.flags.0))).collect();
             (state.info.clone(), rows, version)
         });
         let answer = Answer {

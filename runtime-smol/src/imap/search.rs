@@ -114,7 +114,11 @@ fn skip(content: &Content<'_>, error: storage::Error) -> storage::Result<Verdict
     }
 }
 
-async fn text(content: &mut Content<'_>, structure: &Structure, program: &mut Program) -> storage::Result<Verdict> {
+async fn text(
+    content: &mut Content<'_>,
+    structure: &Structure,
+    program: &mut Program,
+) -> storage::Result<Verdict> {
     let mut decoded = String::new();
     for (_, part) in structure.leaves().filter(|(_, part)| part.media_type == "text") {
         let mut decoder = TextDecoder::new(&part.encoding, part.charset().as_deref());

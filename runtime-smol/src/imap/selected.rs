@@ -56,9 +56,9 @@ impl Selected {
 
     /// More happened than is remembered: the session's messages are compared with what is there.
     fn compare(&mut self, session: &mut ServerSession, out: &mut SendBuf) -> bool {
-        let (rows, modseq, gone, version) = self
-            .view
-            .with_version(|state, version| (state.rows.clone(), state.info.highest_modseq, state.gone, version));
+        let (rows, modseq, gone, version) = self.view.with_version(|state, version| {
+            (state.rows.clone(), state.info.highest_modseq, state.gone, version)
+        });
         self.version = version;
         self.tell_keywords(session, out);
         let there: BTreeSet<u32> = rows.iter().map(|row| row.uid).collect();

@@ -115,7 +115,9 @@ impl Handler<ServerSession> for Connection {
         match step {
             Step::Connect(connect) => connect.accept(session, out),
             Step::Authenticate(ask) => self.authenticate(ask, session, out, wire).await,
-            Step::Command(running, request) => return self.command(running, request, session, out, wire).await,
+            Step::Command(running, request) => {
+                return self.command(running, request, session, out, wire).await;
+            }
             Step::Append(append) => self.append(append, session, out).await,
             Step::Chunk(octets) => self.chunk(octets).await,
             Step::Appended(running) => self.appended(running, session, out).await,
@@ -162,7 +164,13 @@ impl Handler<ServerSession> for Connection {
 }
 
 impl Connection {
-    async fn authenticate(&mut self, ask: Authenticate, session: &mut ServerSession, out: &mut SendBuf, wire: &Wire) {
+    async fn authenticate(
+        &mut self,
+        ask: Authenticate,
+        session: &mut ServerSession,
+        out: &mut SendBuf,
+        wire: &Wire,
+    ) {
         if ask.begins() {
             let binding = channel_binding(wire, self.identity.as_deref());
             self.login = Login::new(ask.mechanism().name(), binding);
@@ -209,7 +217,9 @@ impl Connection {
             Request::Create { .. }
             | Request::Delete { .. }
             | Request::Rename { .. }
-            | Request::Subscribe { .. } => self.change_folders(running, request, &account, session, out).await,
+            | Request::Subscribe { .. } => {
+                self.change_folders(running, request, &account, session, out).await
+            }
             Request::List(listing) => self.list(running, &listing, session, out).await,
             Request::Status { name, query } => self.status(running, &name, &query, session, out).await,
             Request::Close { expunge } => self.close(running, expunge, session, out).await,

@@ -68,7 +68,8 @@ impl Connection {
         self.follow(session, out);
         match copied {
             Ok(copied) => {
-                let pairs: Vec<(u32, u32)> = copied.pairs.iter().map(|(from, row)| (*from, row.uid)).collect();
+                let pairs: Vec<(u32, u32)> =
+                    copied.pairs.iter().map(|(from, row)| (*from, row.uid)).collect();
                 match remove {
                     false => running.copied(copied.uid_validity, &pairs, session, out),
                     true => running.moved(copied.uid_validity, &pairs, session, out),

@@ -17,8 +17,8 @@ use protocol_smtp::client::{
 use protocol_smtp::params::{Body, RcptParams, Ret};
 use protocol_smtp::queue::{Event, Failure, Fence, Health, Verdict};
 use protocol_smtp::route::{
-    self, AddressAnswer, Candidate, Family, HostAddresses, HostResult, Hosts, Limits, MxAnswer, Next, TlsDemand,
-    TlsMode, TlsSettings, Walk,
+    self, AddressAnswer, Candidate, Family, HostAddresses, HostResult, Hosts, Limits, MxAnswer, Next,
+    TlsDemand, TlsMode, TlsSettings, Walk,
 };
 use protocol_smtp::status::Status;
 use rustls_pki_types::ServerName;
@@ -253,11 +253,14 @@ impl Attempt<'_> {
         }
         // Jobs are spread over the addresses; the tries of one job keep to theirs.
         let source = fitting[usize::from(self.job.spec.id.0.0[0]) % fitting.len()];
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::new(*source, 0).into())?;
         socket.set_nonblocking(true)?;
         match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                Err(error)
+            }
             _ => {
                 let stream = Async::new(TcpStream::from(socket))?;
                 stream.writable().await?;
@@ -332,7 +335,9 @@ impl Attempt<'_> {
                     let _ = talk.wire.flush(&mut talk.out).await;
                     let verdicts = std::mem::take(&mut talk.verdicts);
                     return match &talk.lacks {
-                        Some(missing) if verdicts.is_empty() => HostResult::Lacks(missing.failure(&candidate.host)),
+                        Some(missing) if verdicts.is_empty() => {
+                            HostResult::Lacks(missing.failure(&candidate.host))
+                        }
                         _ if self.stopped && verdicts.is_empty() => HostResult::Stopped,
                         _ => reason.host_result(verdicts),
                     };

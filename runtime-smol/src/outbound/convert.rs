@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use protocol_core::Timestamp;
-use protocol_smtp::queue::{Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State, Verdict};
+use protocol_smtp::queue::{
+    Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State, Verdict,
+};
 use protocol_smtp::status::Status;
 use storage::{DeliveryRecord, Id, Job, JobId, JobRecipient, JobUpdate, RecipientState};
 
@@ -38,7 +40,10 @@ fn recipient(recipient: &JobRecipient) -> Recipient {
             RecipientState::Suppressed => State::Suppressed,
             RecipientState::Cancelled => State::Cancelled,
         },
-        last: recipient.reply.as_ref().map(|reply| Failure { status: status_in(reply), reply: reply.clone() }),
+        last: recipient
+            .reply
+            .as_ref()
+            .map(|reply| Failure { status: status_in(reply), reply: reply.clone() }),
         attempts: recipient.attempts,
         in_doubt: recipient.in_doubt,
         delay_notified: recipient.delay_notified,

@@ -173,14 +173,17 @@ impl Worker {
     async fn perform(self: Arc<Self>, effect: Effect) {
         let event = match effect {
             Effect::Claim { limit, lease } => self.claim(usize::from(limit), lease).await,
-            Effect::Renew { fence, lease } => Event::Renewed { fence, result: self.renew(fence, lease).await },
+            Effect::Renew { fence, lease } => {
+                Event::Renewed { fence, result: self.renew(fence, lease).await }
+            }
             Effect::RecordDot { fence, recipients, lease } => {
                 let result = self.record_dot(fence, &recipients, lease).await;
                 Event::DotRecorded { fence, result }
             }
             Effect::Deliver { fence, recipients, attempt, .. } => match self.begin_attempt(fence) {
                 Some((job, control)) => {
-                    let tried = attempt::run(&self.app, &job, &recipients, fence, control, &self.events).await;
+                    let tried =
+                        attempt::run(&self.app, &job, &recipients, fence, control, &self.events).await;
                     self.attempted(fence, attempt, tried)
                 }
                 None => return,
@@ -207,7 +210,11 @@ impl Worker {
     }
 
     fn tell(&self, fence: Fence, control: Control) {
-        let sender = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).and_then(|h| h.control.clone());
+        let sender = self
+            .table()
+            .get(&fence.job)
+            .filter(|h| h.job.epoch == fence.epoch)
+            .and_then(|h| h.control.clone());
         if let Some(sender) = sender {
             let _ = sender.try_send(control);
         }
@@ -252,7 +259,12 @@ impl Worker {
         renewed.map(|()| now + lease).map_err(store_error)
     }
 
-    async fn record_dot(&self, fence: Fence, recipients: &[u16], lease: Duration) -> Result<Timestamp, StoreError> {
+    async fn record_dot(
+        &self,
+        fence: Fence,
+        recipients: &[u16],
+        lease: Duration,
+    ) -> Result<Timestamp, StoreError> {
         let until = self.renew(fence, lease).await?;
         let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
         let recorded = self.app.storage.dot_sent(fence_of(fence), &recipients, self.anchor.now()).await;

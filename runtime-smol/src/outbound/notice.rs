@@ -11,8 +11,8 @@ use protocol_smtp::queue::{NoticeKind, Settlement, StoreError};
 use protocol_smtp::trace;
 use storage::directory::{Resolution, resolve};
 use storage::{
-    Accept, Deliver, FolderTarget, Job, JobId, JobRecipient, MessageId, NamedFlags, NewJob, Queued, RecipientState,
-    SpecialUse, Spool,
+    Accept, Deliver, FolderTarget, Job, JobId, JobRecipient, MessageId, NamedFlags, NewJob, Queued,
+    RecipientState, SpecialUse, Spool,
 };
 
 use super::attempt::Tried;
@@ -60,7 +60,9 @@ fn reports<'a>(
     for notice in &settlement.notices {
         for index in &notice.recipients {
             let change = settlement.changes.iter().find(|c| c.index == *index);
-            let (Some(change), Some(row)) = (change, job.spec.recipients.get(usize::from(*index))) else { continue };
+            let (Some(change), Some(row)) = (change, job.spec.recipients.get(usize::from(*index))) else {
+                continue;
+            };
             reports.push(Report {
                 recipient: &row.address,
                 orcpt: row.orcpt.as_deref(),

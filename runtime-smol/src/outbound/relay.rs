@@ -30,14 +30,15 @@ impl Proof {
             };
         }
         let binding = ChannelBinding { tls_exporter: wire.tls_exporter(), tls_server_end_point: None };
-        let offered: Vec<Mechanism> =
-            Mechanism::ALL.into_iter().filter(|m| prove.offers(m.name())).collect();
+        let offered: Vec<Mechanism> = Mechanism::ALL.into_iter().filter(|m| prove.offers(m.name())).collect();
         let Some(mechanism) = Client::choose(&offered, &binding) else {
             return prove.cancel("the relay offers no mechanism that is known here", session);
         };
         let mut seed = [0; 24];
         let password = Secret::new(password.expose().as_bytes().to_vec());
-        let made = getrandom::fill(&mut seed).ok().and_then(|()| Client::new(mechanism, user, &password, &binding, seed).ok());
+        let made = getrandom::fill(&mut seed)
+            .ok()
+            .and_then(|()| Client::new(mechanism, user, &password, &binding, seed).ok());
         let Some(mut client) = made else {
             return prove.cancel("SMTP_OUTBOUND_RELAY_PASSWORD cannot be used", session);
         };

@@ -18,15 +18,15 @@ use protocol_smtp::server::{Refusal, ServerSession, Service};
 use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
-    Accept, AddressRow, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob, OrgId,
-    Queued, RecipientState, SpecialUse,
+    Accept, AddressRow, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob,
+    OrgId, Queued, RecipientState, SpecialUse,
 };
 
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
+use crate::logging;
 use crate::metrics::METRICS;
 use crate::wire::{monotonic_now, wall_now};
-use crate::logging;
 
 const DAY_SECS: i64 = 86_400;
 /// How long a message waits for the name of the peer's address.
@@ -121,7 +121,11 @@ impl Connection {
     }
 
     /// Whether an address is the account's own, or one of its aliases, with a tag or without.
-    pub(super) async fn may_send_as(&self, account: &Mailbox, address: Option<Canonical>) -> storage::Result<bool> {
+    pub(super) async fn may_send_as(
+        &self,
+        account: &Mailbox,
+        address: Option<Canonical>,
+    ) -> storage::Result<bool> {
         let Some(address) = address else { return Ok(false) };
         let store = self.app.storage.store();
         let settings = match store.domain(address.domain()).await {
@@ -245,7 +249,11 @@ impl Connection {
                 org,
                 message: id,
                 size: 0,
-                sender: if forwarded { self.forwarded_sender(&transaction.sender, now) } else { transaction.sender.clone() },
+                sender: if forwarded {
+                    self.forwarded_sender(&transaction.sender, now)
+                } else {
+                    transaction.sender.clone()
+                },
                 domain,
                 recipients: recipients.collect(),
                 envid: transaction.envid.clone(),

@@ -9,22 +9,22 @@ use protocol_core::{Instant, RecvBuf, SendBuf};
 use protocol_smtp::address::{Mailbox as Address, Path};
 use protocol_smtp::limits::RECV_BUF_MIN;
 use protocol_smtp::server::{
-    Authenticate, Begin, CloseReason, Finish, Recipient as AskRecipient, Refusal, Sender, ServerConfig, ServerSession,
-    Service, Step,
+    Authenticate, Begin, CloseReason, Finish, Recipient as AskRecipient, Refusal, Sender, ServerConfig,
+    ServerSession, Service, Step,
 };
 use storage::directory::{Resolution, resolve};
 use storage::{Mailbox, OrgId};
 
 use super::transaction::{Incoming, Recipient, Remote, Transaction, canonical};
 use crate::app::{App, Peer};
-use crate::config::Config;
-use crate::net;
 use crate::auth::{Login, Outcome, channel_binding};
+use crate::config::Config;
 use crate::driver::{Handler, Machine, Progress, drive};
+use crate::logging;
 use crate::metrics::METRICS;
+use crate::net;
 use crate::tls::{Alpn, Identity};
 use crate::wire::{Wire, monotonic_now};
-use crate::logging;
 
 /// Octets received ahead of the machine: enough for large messages to move in large pieces.
 const RECEIVE_MAX: usize = 256 * 1024;
@@ -207,7 +207,13 @@ impl Handler<ServerSession> for Connection {
 }
 
 impl Connection {
-    async fn authenticate(&mut self, ask: Authenticate, session: &mut ServerSession, out: &mut SendBuf, wire: &Wire) {
+    async fn authenticate(
+        &mut self,
+        ask: Authenticate,
+        session: &mut ServerSession,
+        out: &mut SendBuf,
+        wire: &Wire,
+    ) {
         if ask.is_first() {
             let identity = self.identity.clone();
             self.login = Login::new(ask.mechanism(), channel_binding(wire, identity.as_deref()));
@@ -242,7 +248,9 @@ impl Connection {
             Path::Mailbox(mailbox) => mailbox.as_str().to_owned(),
             Path::Null | Path::Postmaster => String::new(),
         };
-        if let Some(account) = self.account.clone().filter(|_| self.service.is_submission() && !sender.is_empty()) {
+        if let Some(account) =
+            self.account.clone().filter(|_| self.service.is_submission() && !sender.is_empty())
+        {
             match self.may_send_as(&account, Canonical::parse(&sender).ok()).await {
                 Ok(true) => {}
                 Ok(false) => {
@@ -334,7 +342,11 @@ impl Connection {
             }
             (Resolution::UnknownLocal, ..) => return Err(Refusal::UnknownRecipient),
             (Resolution::NotLocal, Some(account), None) => {
-                recipient.remote.push(Remote { address: given.to_owned(), forwarded: false, org: account.org });
+                recipient.remote.push(Remote {
+                    address: given.to_owned(),
+                    forwarded: false,
+                    org: account.org,
+                });
             }
             (Resolution::NotLocal, None, None) => return Err(Refusal::RelayDenied),
         }
@@ -354,7 +366,8 @@ impl Connection {
             return begin.refuse(&Refusal::StorageFailed, session, out);
         };
         self.began = monotonic_now();
-        transaction.incoming = Some(Incoming::new(self.app.storage.spool(), &self.app.config.server.hostname));
+        transaction.incoming =
+            Some(Incoming::new(self.app.storage.spool(), &self.app.config.server.hostname));
         begin.accept(session, out);
     }
 

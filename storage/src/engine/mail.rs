@@ -254,7 +254,8 @@ impl<R: Rows> Mail for Engine<R> {
         let _guard = self.lock_mailbox(owner).await?;
         let mut tries = 0;
         loop {
-            let FolderRead { mut mailbox, mut folder, mut rows } = self.read_folder(owner, folder, uids).await?;
+            let FolderRead { mut mailbox, mut folder, mut rows } =
+                self.read_folder(owner, folder, uids).await?;
             rows.retain(|row| row.flags.contains(Flags::DELETED));
             if rows.is_empty() {
                 return Ok(Expunged { modseq: folder.highest_modseq, ..Expunged::default() });
@@ -282,7 +283,8 @@ impl<R: Rows> Mail for Engine<R> {
         loop {
             // The mailbox's revision is read with the source, before the destination: what changes after
             // that is noticed.
-            let FolderRead { mailbox, folder: mut source, rows } = self.read_folder(owner, from, uids).await?;
+            let FolderRead { mailbox, folder: mut source, rows } =
+                self.read_folder(owner, from, uids).await?;
             let target = self.rows.folder(owner, to, Select::None).await?.ok_or(Error::NotFound)?.folder;
             let mut writes = Writes::default();
             let mut copied = Copied {

@@ -58,7 +58,8 @@ impl Connection {
         let errors = response.take_errors();
         let mut values = Vec::with_capacity(slots);
         for slot in 0..slots {
-            let value = if errors.contains_key(&slot) { Value::None } else { response.take::<Value>(slot)? };
+            let value =
+                if errors.contains_key(&slot) { Value::None } else { response.take::<Value>(slot)? };
             values.push(value);
         }
         Ok(Answer { values, errors })

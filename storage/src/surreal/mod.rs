@@ -92,7 +92,10 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Url(url) => {
-                write!(f, "{url:?} is no database URL: surrealkv://PATH, mem://, ws://HOST:PORT or wss://HOST:PORT")
+                write!(
+                    f,
+                    "{url:?} is no database URL: surrealkv://PATH, mem://, ws://HOST:PORT or wss://HOST:PORT"
+                )
             }
             OpenError::NotWritable(path, why) => {
                 write!(f, "the database directory {} cannot be written: {why}", path.display())
@@ -128,7 +131,9 @@ enum Place {
 fn place(url: &str) -> Result<Place, OpenError> {
     match url.split_once("://") {
         Some(("mem" | "memory", "")) => Ok(Place::Memory),
-        Some(("surrealkv", path)) if !path.is_empty() && !path.contains('?') => Ok(Place::Directory(path.into())),
+        Some(("surrealkv", path)) if !path.is_empty() && !path.contains('?') => {
+            Ok(Place::Directory(path.into()))
+        }
         Some(("ws" | "wss", host)) if !host.is_empty() => Ok(Place::Server),
         _ => Err(OpenError::Url(url.to_owned())),
     }

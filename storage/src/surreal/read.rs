@@ -216,7 +216,12 @@ impl Rows for SurrealRows {
         one("folder_owner", value, |mut row| Ok(MailboxId(row.id("mailbox")?)))
     }
 
-    async fn folder(&self, mailbox: MailboxId, folder: FolderId, select: Select) -> Result<Option<FolderRead>> {
+    async fn folder(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        select: Select,
+    ) -> Result<Option<FolderRead>> {
         let rows_wanted = match select {
             Select::None => list([]),
             Select::All => all_of("message", folder.0),
@@ -296,7 +301,11 @@ impl Rows for SurrealRows {
         Ok(Some(meta))
     }
 
-    async fn objects(&self, mailbox: MailboxId, messages: &[MessageId]) -> Result<Vec<(MessageId, u32, u64)>> {
+    async fn objects(
+        &self,
+        mailbox: MailboxId,
+        messages: &[MessageId],
+    ) -> Result<Vec<(MessageId, u32, u64)>> {
         let ids = list(messages.iter().map(|message| codec::object_key(mailbox, *message)));
         let value = self.calls.read("SELECT id, refs, size FROM $ids", bind([("ids", ids)])).await?;
         many("object", value, |mut row| {

@@ -62,7 +62,8 @@ impl Transaction {
         if guards.is_empty() {
             return;
         }
-        let (ids, revs): (Vec<Value>, Vec<Value>) = guards.into_iter().map(|(id, rev)| (id, int(rev))).unzip();
+        let (ids, revs): (Vec<Value>, Vec<Value>) =
+            guards.into_iter().map(|(id, rev)| (id, int(rev))).unzip();
         self.text.push_str("IF (SELECT VALUE rev FROM $guards) != $revs { THROW 'inbox:stale' };\n");
         self.bound.insert("guards", list(ids));
         self.bound.insert("revs", list(revs));
@@ -78,7 +79,10 @@ impl Transaction {
         self.delete("organization", gone.collect());
         let domain = |name: &String| record("domain", name.as_str());
         let new = writes.domains_new.iter();
-        self.insert("domain", new.map(|d| object([("id", domain(&d.name)), ("name", text(&d.name))])).collect());
+        self.insert(
+            "domain",
+            new.map(|d| object([("id", domain(&d.name)), ("name", text(&d.name))])).collect(),
+        );
         let edges = writes.domains_new.iter().map(rows::edge).collect::<Result<Vec<_>>>()?;
         self.each("edges", "INSERT RELATION INTO has_domain $edges RETURN NONE;", edges);
         let edges = writes.domains.iter().map(rows::edge).collect::<Result<Vec<_>>>()?;
@@ -165,9 +169,8 @@ impl Transaction {
         self.each("object", update, refs.collect());
         let gone = writes.objects_gone.iter().map(|(mailbox, message)| rows::object_key(*mailbox, *message));
         self.delete("object", gone.collect());
-        let key = |(mailbox, name): &(MailboxId, String)| {
-            record("subscription", key2(id(mailbox.0), text(name)))
-        };
+        let key =
+            |(mailbox, name): &(MailboxId, String)| record("subscription", key2(id(mailbox.0), text(name)));
         let new = writes.subscriptions.iter().map(|row| object([("id", key(row))]));
         self.insert("subscription", new.collect());
         self.delete("subscription", writes.subscriptions_gone.iter().map(key).collect());

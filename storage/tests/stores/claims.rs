@@ -34,7 +34,8 @@ async fn work(store: S, owner: &str, seen: &Mutex<HashSet<JobId>>) {
         }
         for job in jobs {
             assert!(seen.lock().unwrap().insert(job.spec.id), "claimed twice");
-            let done = JobUpdate { recipients: job.spec.recipients.clone(), attempts: 1, ..JobUpdate::default() };
+            let done =
+                JobUpdate { recipients: job.spec.recipients.clone(), attempts: 1, ..JobUpdate::default() };
             store.save_job(fence(&job), done, at(21)).await.unwrap();
         }
     }

@@ -170,7 +170,8 @@ impl Side {
         };
         match op {
             Op::Queue(j, due) => {
-                let spec = job(ids.mailboxes[0].org, at(i64::from(*due)), &["a@example.net", "b@example.net"]);
+                let spec =
+                    job(ids.mailboxes[0].org, at(i64::from(*due)), &["a@example.net", "b@example.net"]);
                 let n = usize::from(*j);
                 let spec = NewJob { id: ids.jobs[n], message: ids.messages[n], ..spec };
                 let answers = self.store.commit_batch(vec![Commit { rows: vec![], jobs: vec![spec] }]).await;
@@ -186,7 +187,10 @@ impl Side {
             }
             Op::Settle(j, how) => {
                 let fence = fence_of(self, j);
-                let row = NewRow { message: ids.messages[usize::from(*how) % ids.messages.len()], ..row(ids.mailboxes[1].id, inbox(), 3) };
+                let row = NewRow {
+                    message: ids.messages[usize::from(*how) % ids.messages.len()],
+                    ..row(ids.mailboxes[1].id, inbox(), 3)
+                };
                 let update = JobUpdate {
                     recipients: vec![recipient("a@example.net"), recipient("b@example.net")],
                     attempts: u32::from(*how),
@@ -254,7 +258,10 @@ fn check_counts(info: &FolderInfo, rows: &[Row]) {
 }
 
 async fn compare(ops: &[Op]) {
-    let mailboxes = vec![Mailbox { quota_bytes: Some(900), ..new_mailbox(OrgId::random(), "a@x.test") }, new_mailbox(OrgId::random(), "b@x.test")];
+    let mailboxes = vec![
+        Mailbox { quota_bytes: Some(900), ..new_mailbox(OrgId::random(), "a@x.test") },
+        new_mailbox(OrgId::random(), "b@x.test"),
+    ];
     let mut ids = Ids {
         mailboxes,
         jobs: (0..6).map(|_| JobId::random()).collect(),

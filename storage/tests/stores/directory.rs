@@ -95,7 +95,8 @@ pub async fn mailboxes_have_their_folders(store: S) {
     assert!(store.mailbox(alice.id).await.unwrap().disabled);
     assert_eq!(store.set_disabled("nobody@example.test", true).await, Err(Error::NotFound));
     mailbox(&store, alice.org, "a@example.test").await;
-    let addresses: Vec<String> = store.list_mailboxes().await.unwrap().into_iter().map(|m| m.address).collect();
+    let addresses: Vec<String> =
+        store.list_mailboxes().await.unwrap().into_iter().map(|m| m.address).collect();
     assert_eq!(addresses, ["a@example.test", "alice@example.test"]);
 }
 

@@ -25,7 +25,8 @@ async fn measure(store: S, scale: usize) {
         let rounds = scale * 20 / batch + 1;
         let start = Instant::now();
         for _ in 0..rounds {
-            let commits = (0..batch).map(|n| commit(vec![row(boxes[n % boxes.len()], inbox(), 100)])).collect();
+            let commits =
+                (0..batch).map(|n| commit(vec![row(boxes[n % boxes.len()], inbox(), 100)])).collect();
             assert!(store.commit_batch(commits).await.iter().all(|answer| answer.is_ok()));
         }
         rate(&format!("commits in batches of {batch}"), rounds * batch, start);
@@ -47,7 +48,8 @@ async fn measure(store: S, scale: usize) {
     rate("meta of rows loaded", meta.len(), start);
     let uids: Vec<u32> = rows.iter().take(1000).map(|row| row.uid).collect();
     let start = Instant::now();
-    let changed = store.set_flags(folder.id, &uids, FlagOp::Add, &flags(Flags::SEEN, &[]), None).await.unwrap();
+    let changed =
+        store.set_flags(folder.id, &uids, FlagOp::Add, &flags(Flags::SEEN, &[]), None).await.unwrap();
     rate("rows flagged at once", changed.changed.len(), start);
     let start = Instant::now();
     for uid in uids.iter().take(scale) {
@@ -58,7 +60,8 @@ async fn measure(store: S, scale: usize) {
     let jobs = scale * 10;
     let start = Instant::now();
     for chunk in (0..jobs).collect::<Vec<_>>().chunks(50) {
-        let commits = chunk.iter().map(|_| Commit { rows: vec![], jobs: vec![job(org, at(1), &["a@example.net"])] });
+        let commits =
+            chunk.iter().map(|_| Commit { rows: vec![], jobs: vec![job(org, at(1), &["a@example.net"])] });
         assert!(store.commit_batch(commits.collect()).await.iter().all(|answer| answer.is_ok()));
     }
     rate("jobs queued in batches of 50", jobs, start);

@@ -15,7 +15,9 @@ pub async fn commits_place_in_order(store: S) {
     let placed: Vec<Placed> = answers.into_iter().flat_map(|answer| answer.unwrap()).collect();
     let uids: Vec<u32> = placed.iter().map(|p| p.row.uid).collect();
     assert_eq!(uids, [1, 2, 3]);
-    assert!(placed.iter().all(|p| p.folder == inbox_before.id && p.uid_validity == inbox_before.uid_validity));
+    assert!(
+        placed.iter().all(|p| p.folder == inbox_before.id && p.uid_validity == inbox_before.uid_validity)
+    );
     assert_eq!(placed[0].row.modseq, placed[1].row.modseq);
     assert!(placed[2].row.modseq > placed[1].row.modseq);
 
@@ -128,7 +130,8 @@ pub async fn flags_change_and_say_so(store: S) {
     assert_eq!(changed.changed[0].modseq, before.highest_modseq + 1);
     assert_eq!(changed.keywords, ["Work"]);
     // Compared without case; nothing changes, and nothing is said to.
-    let again = store.set_flags(inbox, &[1], FlagOp::Add, &flags(Flags::SEEN, &["WORK"]), None).await.unwrap();
+    let again =
+        store.set_flags(inbox, &[1], FlagOp::Add, &flags(Flags::SEEN, &["WORK"]), None).await.unwrap();
     assert_eq!(again, FlagsChanged { keywords: vec!["Work".into()], ..FlagsChanged::default() });
     let info = folder(&store, id, "INBOX").await;
     assert_eq!((info.unseen, info.highest_modseq, info.messages), (2, before.highest_modseq + 1, 4));
@@ -158,7 +161,8 @@ pub async fn keywords_have_a_limit(store: S) {
     assert_eq!(known.changed[0].flags, Flags::keyword(49));
     // A commit with one keyword too many is refused alone.
     let bad = NewRow { flags: flags(Flags(0), &["more"]), ..row(id, inbox_target(inbox), 1) };
-    let answers = store.commit_batch(vec![commit(vec![bad]), commit(vec![row(id, inbox_target(inbox), 1)])]).await;
+    let answers =
+        store.commit_batch(vec![commit(vec![bad]), commit(vec![row(id, inbox_target(inbox), 1)])]).await;
     assert!(matches!(answers[0], Err(Error::Refused(Refusal::TooMany(_)))));
     assert_eq!(answers[1].as_ref().unwrap()[0].row.uid, 3);
 }
@@ -224,8 +228,10 @@ pub async fn copies_share_the_object(store: S) {
     assert_eq!((info.messages, info.unseen, info.size), (3, 2, 209));
     assert_eq!(rows[1], copy);
     assert_eq!(store.mailbox(id).await.unwrap().used_bytes, 309);
-    assert_eq!(store.meta(archive.id, 2..=2).await.unwrap(), store.meta(inbox, 1..=1).await.unwrap()
-        .into_iter().map(|(_, meta)| (2, meta)).collect::<Vec<_>>());
+    assert_eq!(
+        store.meta(archive.id, 2..=2).await.unwrap(),
+        store.meta(inbox, 1..=1).await.unwrap().into_iter().map(|(_, meta)| (2, meta)).collect::<Vec<_>>()
+    );
 
     // Into its own folder, and of nothing.
     let own = store.copy(inbox, &[2], inbox, false).await.unwrap();

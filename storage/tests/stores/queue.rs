@@ -77,14 +77,19 @@ pub async fn results_are_written_once(store: S) {
     let job = claim(&store, "v", at(70), 1).await.remove(0);
     assert_eq!((job.epoch, job.attempts), (2, 1));
     let short = JobUpdate { recipients: vec![], ..update(&job, None) };
-    assert!(matches!(store.save_job(fence(&job), short, at(71)).await, Err(Error::Refused(Refusal::Invalid(_)))));
+    assert!(matches!(
+        store.save_job(fence(&job), short, at(71)).await,
+        Err(Error::Refused(Refusal::Invalid(_)))
+    ));
     let mut done = update(&job, None);
     done.deliveries = vec![delivery("b@example.net", RecipientState::Delivered, 2, at(71))];
     store.save_job(fence(&job), done, at(71)).await.unwrap();
     let (stored, deliveries) = store.job(spec.id).await.unwrap();
     assert_eq!((stored, deliveries.len(), deliveries[2].attempt), (None, 3, 2));
     assert_eq!(store.next_due().await.unwrap(), None);
-    assert!(store.list_jobs(10).await.unwrap().is_empty() && store.queued_messages().await.unwrap().is_empty());
+    assert!(
+        store.list_jobs(10).await.unwrap().is_empty() && store.queued_messages().await.unwrap().is_empty()
+    );
     assert_eq!(store.job(JobId::random()).await, Err(Error::NotFound));
 }
 
