@@ -67,7 +67,8 @@ struct Ids {
 }
 
 fn named(n: u8) -> NamedFlags {
-    let keywords = KEYWORDS.iter().enumerate().filter(|(k, _)| n >> (5 + k) & 1 == 1 || n == 255);
+    let keywords =
+        KEYWORDS.iter().enumerate().filter(|(k, _)| usize::from(n) >> (5 + k) & 1 == 1 || n == 255);
     NamedFlags { system: Flags(u64::from(n & 31)), keywords: keywords.map(|(_, k)| k.to_string()).collect() }
 }
 
@@ -297,8 +298,14 @@ async fn hide_org(told: Vec<String>, side: &Side) -> Vec<String> {
     told.into_iter().map(|text| text.replace(&org, "ORG")).collect()
 }
 
+/// Each case opens a database, so there are few, unless `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    ProptestConfig { cases, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
     #[test]
     fn answers_are_the_same(ops in prop::collection::vec(op(), 1..60)) {
         block_on(compare(&ops));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use storage::*;
 
-use crate::support::*;
+use crate::support::{Directory, *};
 
 fn rate(what: &str, count: usize, since: Instant) {
     if std::env::var_os("INBOX_STORE_FIGURES").is_some() {
@@ -21,6 +21,16 @@ async fn measure(store: S, scale: usize) {
     for n in 0..50 {
         boxes.push(mailbox(&store, org, &format!("m{n}@example.test")).await.id);
     }
+    let start = Instant::now();
+    for _ in 0..scale * 2 {
+        store.ping().await.unwrap();
+    }
+    rate("smallest transactions", scale * 2, start);
+    let start = Instant::now();
+    for n in 0..scale * 2 {
+        assert_eq!(store.folders(boxes[n % boxes.len()]).await.unwrap().len(), 6);
+    }
+    rate("reads of a mailbox and its six folders", scale * 2, start);
     for batch in [1usize, 10, 50] {
         let rounds = scale * 20 / batch + 1;
         let start = Instant::now();
@@ -88,11 +98,14 @@ async fn measure(store: S, scale: usize) {
 
 #[test]
 fn figures() {
-    let scale = if std::env::var_os("INBOX_STORE_FIGURES").is_some() { 100 } else { 5 };
+    let asked = std::env::var("INBOX_STORE_FIGURES").ok();
     let directory = Directory::new();
+    // `memory` leaves the disk out of the figures.
+    let options =
+        if asked.as_deref() == Some("memory") { SurrealOptions::memory() } else { directory.options() };
     block_on(async {
-        let store: S = Arc::new(SurrealStore::open(directory.options()).await.unwrap());
-        measure(store.clone(), scale).await;
+        let store: S = Arc::new(SurrealStore::open(options).await.unwrap());
+        measure(store.clone(), if asked.is_some() { 100 } else { 5 }).await;
         store.close().await;
     });
 }

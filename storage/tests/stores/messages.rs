@@ -82,7 +82,7 @@ pub async fn a_refused_commit_leaves_its_neighbours(store: S) {
     let settings = DomainSettings { quota_mailbox_bytes: Some(1001), ..DomainSettings::default() };
     store.set_domain("example.test", &settings).await.unwrap();
     let answers = store.commit_batch(vec![commit(vec![row(big.id, inbox(), 2)])]).await;
-    assert_eq!(answers, [over()]);
+    assert_eq!(answers, [Err(Refusal::OverQuota.into())]);
     assert_eq!(place(&store, vec![row(big.id, inbox(), 1)]).await.len(), 1);
 }
 
