@@ -14,7 +14,7 @@ use crate::admin::Context;
 use crate::admin::server::Listener as AdminListener;
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
-use crate::config::{Config, Loaded, horizon};
+use crate::config::{Config, Loaded};
 use crate::dns::Resolver;
 use crate::http::{Health, Http};
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
@@ -53,7 +53,7 @@ pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!("retries: {}", horizon(&loaded.config.outbound.retry));
+    tracing::info!("retries: {}", outbound::policy(&loaded.config.outbound).horizon());
     task::block_on(async {
         match start(loaded.config, quickstart).await {
             Ok(started) => started.run().await,

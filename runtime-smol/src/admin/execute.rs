@@ -329,7 +329,9 @@ pub(super) fn canonical(address: &str) -> Result<String, Failure> {
 }
 
 fn domain_name(domain: &str) -> Result<String, Failure> {
-    let name = canonical_domain(domain).map_err(|e| Failure(format!("{domain}: {e}")))?;
+    // Zone files write a final dot, and so do people who copy from them.
+    let name = canonical_domain(domain.strip_suffix('.').unwrap_or(domain))
+        .map_err(|e| Failure(format!("{domain}: {e}")))?;
     if name.starts_with('[') {
         return Err(Failure(format!("{domain}: an address literal is no domain")));
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_io::Async;
 use serde_json::{Value, json};
-use storage::{Storage, StorageOptions};
+use storage::{Storage, StorageOptions, SurrealOptions};
 
 use super::client::Client;
 use super::*;
@@ -29,10 +29,7 @@ impl World {
         };
         let config = config::load(&sources).unwrap().config;
         let storage = block_on(Storage::open(StorageOptions {
-            database_url: "mem://".into(),
-            namespace: "t".into(),
-            database: "t".into(),
-            credentials: None,
+            database: SurrealOptions::memory(),
             data_dir: dir.clone(),
             objects_dir: dir.join("incoming"),
             master_key_file: dir.join("master.key"),

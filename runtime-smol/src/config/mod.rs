@@ -5,7 +5,6 @@
 //! what would be valid.
 
 mod build;
-mod horizon;
 mod load;
 mod show;
 mod table;
@@ -17,7 +16,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use horizon::horizon;
 pub use load::{Effective, Fault, Faults, Loaded, Profile, Source, Sources, load};
 pub use show::{json, text};
 pub use table::{Feature, Kind, VARIABLES, Variable};

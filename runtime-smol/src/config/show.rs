@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::Feature;
 use super::load::Loaded;
-use super::{Feature, horizon};
+use crate::outbound::policy;
 
 /// For a terminal: one line each, then what the retry settings amount to and the warnings.
 pub fn text(loaded: &Loaded) -> String {
@@ -20,7 +21,7 @@ pub fn text(loaded: &Loaded) -> String {
             writeln!(out, "{line:<0$}  # {1}: {2}{absent}", width.unwrap_or(0), e.source, e.variable.meaning);
     }
     let _ = writeln!(out, "\n# SERVER_HOSTNAME in effect: {}", loaded.config.server.hostname);
-    let _ = writeln!(out, "# retries: {}", horizon(&loaded.config.outbound.retry));
+    let _ = writeln!(out, "# retries: {}", policy(&loaded.config.outbound).horizon());
     for warning in &loaded.warnings {
         let _ = writeln!(out, "# warning: {warning}");
     }
@@ -45,7 +46,7 @@ pub fn json(loaded: &Loaded) -> serde_json::Value {
     serde_json::json!({
         "variables": variables,
         "hostname": loaded.config.server.hostname,
-        "retries": horizon(&loaded.config.outbound.retry),
+        "retries": policy(&loaded.config.outbound).horizon().to_string(),
         "warnings": loaded.warnings,
     })
 }
