@@ -133,6 +133,7 @@ pub struct Writes {
     /// Go with their rows and their history.
     pub folders_gone: Vec<(MailboxId, FolderId)>,
     pub messages_new: Vec<(FolderId, Row)>,
+    /// New flags and modseq of rows that are there.
     pub messages: Vec<(FolderId, Row)>,
     pub messages_gone: Vec<(FolderId, u32)>,
     /// UIDs removed from a folder at a modification sequence.

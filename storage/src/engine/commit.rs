@@ -1,6 +1,7 @@
 //! Commits: messages placed in folders and jobs queued, many commits in one transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use super::{Engine, mail};
 use crate::error::{Error, Refusal, Result};
@@ -16,6 +17,7 @@ pub(super) struct Placing {
 
 struct PlacingMailbox {
     state: MailboxState,
+    read: Instant,
     objects: HashSet<MessageId>,
     folders_changed: HashSet<FolderId>,
     changed: bool,
@@ -31,14 +33,15 @@ struct Undo {
 }
 
 impl Placing {
-    fn new(states: Vec<Option<MailboxState>>) -> Self {
-        let mailbox = |state: MailboxState| PlacingMailbox {
+    fn new(states: Vec<(Instant, MailboxState)>) -> Self {
+        let mailbox = |(read, state): (Instant, MailboxState)| PlacingMailbox {
             state,
+            read,
             objects: HashSet::new(),
             folders_changed: HashSet::new(),
             changed: false,
         };
-        let known = states.into_iter().flatten().map(|state| (state.row.mailbox.id, mailbox(state)));
+        let known = states.into_iter().map(|state| (state.1.row.mailbox.id, mailbox(state)));
         Placing { mailboxes: known.collect(), jobs: HashSet::new(), writes: Writes::default() }
     }
 
@@ -160,15 +163,22 @@ impl Placing {
         self.writes.objects_new.truncate(undo.objects_new);
     }
 
-    /// All writes; the changed mailboxes and folders are added once each.
-    pub fn into_writes(self) -> Writes {
+    /// All writes, the changed mailboxes and folders once each; and the states as they are when the writes
+    /// have been applied.
+    pub fn into_writes(self) -> (Writes, Vec<(Instant, MailboxState)>) {
         let mut writes = self.writes;
-        for mailbox in self.mailboxes.into_values().filter(|mailbox| mailbox.changed) {
-            let changed = mailbox.folders_changed;
-            writes.folders.extend(mailbox.state.folders.into_iter().filter(|f| changed.contains(&f.id)));
-            writes.mailboxes.push(mailbox.state.row);
+        let mut states = Vec::with_capacity(self.mailboxes.len());
+        for mailbox in self.mailboxes.into_values() {
+            let PlacingMailbox { mut state, read, folders_changed, changed, .. } = mailbox;
+            if changed {
+                let folders = state.folders.iter().filter(|folder| folders_changed.contains(&folder.id));
+                writes.folders.extend(folders.cloned());
+                writes.mailboxes.push(state.row.clone());
+                state.row.rev += 1;
+            }
+            states.push((read, state));
         }
-        writes
+        (writes, states)
     }
 }
 
@@ -204,11 +214,33 @@ fn mailboxes_of<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<MailboxId>
 }
 
 impl<R: Rows> Engine<R> {
-    /// The mailboxes that commits touch, read for placing.
-    pub(super) async fn placing<'a>(&self, commits: impl Iterator<Item = &'a Commit>) -> Result<Placing> {
-        let ids = mailboxes_of(commits);
-        let states = if ids.is_empty() { Vec::new() } else { self.rows.mailbox_states(&ids).await? };
-        Ok(Placing::new(states))
+    /// The mailboxes that commits touch. With `cached` those that are remembered are not read; the second
+    /// part of the answer is whether there were any.
+    pub(super) async fn placing<'a>(
+        &self,
+        commits: impl Iterator<Item = &'a Commit>,
+        cached: bool,
+    ) -> Result<(Placing, bool)> {
+        let (mut states, mut unknown) = (Vec::new(), Vec::new());
+        for id in mailboxes_of(commits) {
+            match self.cache.take(id).filter(|_| cached) {
+                Some(state) => states.push(state),
+                None => unknown.push(id),
+            }
+        }
+        let any_cached = !states.is_empty();
+        if !unknown.is_empty() {
+            let now = Instant::now();
+            let read = self.rows.mailbox_states(&unknown).await?;
+            states.extend(read.into_iter().flatten().map(|state| (now, state)));
+        }
+        Ok((Placing::new(states), any_cached))
+    }
+
+    pub(super) fn remember(&self, states: Vec<(Instant, MailboxState)>) {
+        for (read, state) in states {
+            self.cache.keep(read, state);
+        }
     }
 
     pub(super) async fn lock_for_commits(
@@ -245,15 +277,24 @@ impl<R: Rows> Engine<R> {
     /// Places what can be placed and writes it in one transaction.
     async fn commit_locked(&self, commits: &[Commit]) -> Result<Vec<Result<Vec<Placed>>>, ApplyError> {
         let mut tries = 0;
+        let mut cached = true;
         loop {
-            let mut placing = self.placing(commits.iter()).await.map_err(ApplyError::Other)?;
+            let placing = self.placing(commits.iter(), cached).await;
+            let (mut placing, any_cached) = placing.map_err(ApplyError::Other)?;
             let mut answers: Vec<_> = commits.iter().map(|commit| placing.add(commit)).collect();
-            let writes = placing.into_writes();
+            cached = false;
+            if any_cached && answers.iter().any(|answer| answer.is_err()) {
+                continue;
+            }
+            let (writes, states) = placing.into_writes();
             if writes.messages_new.is_empty() && writes.jobs_new.is_empty() {
                 return Ok(answers);
             }
             match self.rows.apply("commit_batch", writes).await {
-                Ok(()) => return Ok(answers),
+                Ok(()) => {
+                    self.remember(states);
+                    return Ok(answers);
+                }
                 Err(ApplyError::Stale) if tries < super::TRIES_MAX => {
                     tries += 1;
                     self.rows.pause(tries).await;

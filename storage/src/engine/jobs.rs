@@ -237,9 +237,9 @@ impl<R: Rows> Jobs for Engine<R> {
             if update.recipients.len() != row.job.spec.recipients.len() {
                 return Err(Refusal::Invalid("an update names every recipient of the job".into()).into());
             }
-            let mut placing = self.placing(also.iter()).await?;
+            let (mut placing, _) = self.placing(also.iter(), false).await?;
             let placed = placing.add(&update.also)?;
-            let mut writes = placing.into_writes();
+            let (mut writes, _) = placing.into_writes();
             let before = row.due_at();
             for record in &update.deliveries {
                 add_delivery(fence.job, &mut row.deliveries, record.clone(), &mut writes);

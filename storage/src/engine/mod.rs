@@ -1,6 +1,7 @@
 //! The rules of the [`Store`], once for every row store: read rows with their revisions, decide, write
 //! everything in one transaction that the revisions guard, and start again when they have moved on.
 
+mod cache;
 mod commit;
 mod directory;
 mod folders;
@@ -41,6 +42,7 @@ pub struct Engine<R> {
     mailboxes: Vec<AsyncMutex<()>>,
     jobs: Vec<AsyncMutex<()>>,
     folder_mailboxes: Mutex<HashMap<FolderId, MailboxId>>,
+    cache: cache::Cache,
 }
 
 fn stripe(id: Id) -> usize {
@@ -57,6 +59,7 @@ impl<R: Rows> Engine<R> {
             mailboxes: locks(),
             jobs: locks(),
             folder_mailboxes: Mutex::default(),
+            cache: cache::Cache::default(),
         }
     }
 
@@ -101,6 +104,12 @@ impl<R: Rows> Engine<R> {
 
     /// Applies writes. `false`: something they rest on has changed since it was read, so read and decide anew.
     async fn apply(&self, what: &'static str, writes: Writes, tries: &mut u32) -> Result<bool> {
+        for row in writes.mailboxes.iter().chain(&writes.mailboxes_gone) {
+            self.cache.forget(row.mailbox.id);
+        }
+        if !writes.domains.is_empty() {
+            self.cache.clear();
+        }
         match self.rows.apply(what, writes).await {
             Ok(()) => Ok(true),
             Err(ApplyError::Stale) if *tries < TRIES_MAX => {

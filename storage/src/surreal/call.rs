@@ -24,6 +24,12 @@ const WORKERS: usize = 2;
 /// Waits between attempts after a conflict: doubled from the first to the last, half of it random.
 const BACKOFF_FIRST_MICROS: u64 = 500;
 const BACKOFF_LAST_MICROS: u64 = 50_000;
+/// How long one query may take. The embedded engine (SurrealKV 0.21) can come to a standstill: a range read takes
+/// the locks of its memory tables and of its manifest in one order, compaction and flush in the other. Nothing
+/// moves after that but a new process, so a query that is not answered ends this one.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The same for opening, where nothing is at stake yet and the caller starts again.
+pub const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// How long closing waits for the runtime's own threads.
 const RUNTIME_CLOSE: Duration = Duration::from_secs(5);
 
@@ -108,6 +114,15 @@ fn unknown(why: &str) -> ApplyError {
     ApplyError::Other(Error::OutcomeUnknown(why.to_owned()))
 }
 
+/// The result of `work`, if it comes in time; work in a task goes on without being awaited.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        async_io::Timer::after(limit).await;
+        None
+    };
+    futures_lite::future::or(async { Some(work.await) }, late).await
+}
+
 /// A connection and the runtime on which everything about it happens.
 pub struct Calls {
     handle: Handle,
@@ -137,7 +152,11 @@ impl Calls {
             let answer = connection.query(text, bound).await;
             answer.map_err(|error| error.message().to_owned())
         });
-        Ok(task.await.unwrap_or_else(|died| Err(died.to_string())))
+        // The timer is not on the runtime, whose threads may all stand still.
+        match within(ANSWER_LIMIT, task).await {
+            Some(answer) => Ok(answer.unwrap_or_else(|died| Err(died.to_string()))),
+            None => Err(Error::OutcomeUnknown("the database engine has come to a standstill".into())),
+        }
     }
 
     /// A read: one statement, which the engine runs on one snapshot.
@@ -172,7 +191,7 @@ impl Calls {
     /// Closes the database, then stops the runtime.
     pub async fn close(&self) {
         if let Some(connection) = self.take_connection() {
-            let _ = self.handle.spawn(shut_down(connection)).await;
+            let _ = within(ANSWER_LIMIT, self.handle.spawn(shut_down(connection))).await;
         }
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {

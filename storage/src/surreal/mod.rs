@@ -84,6 +84,8 @@ pub enum OpenError {
     Newer(u64, u64),
     /// The server does not answer, or refuses: URL and reason.
     Connect(String, String),
+    /// The engine does not come to an end with opening. A new process usually does.
+    Standstill,
     /// Anything else the database said.
     Failed(String),
 }
@@ -96,6 +98,9 @@ impl fmt::Display for OpenError {
                     f,
                     "{url:?} is no database URL: surrealkv://PATH, mem://, ws://HOST:PORT or wss://HOST:PORT"
                 )
+            }
+            OpenError::Standstill => {
+                f.write_str("the database engine has come to a standstill while opening; starting again usually helps")
             }
             OpenError::NotWritable(path, why) => {
                 write!(f, "the database directory {} cannot be written: {why}", path.display())
@@ -145,9 +150,10 @@ impl SurrealStore {
         let place = place(&options.url)?;
         let runtime = call::runtime().map_err(failed)?;
         let connecting = runtime.spawn(connect(place, options));
-        let connection = match connecting.await {
-            Ok(connection) => connection,
-            Err(died) => Err(failed(died)),
+        let connection = match call::within(call::OPEN_LIMIT, connecting).await {
+            Some(Ok(connection)) => connection,
+            Some(Err(died)) => Err(failed(died)),
+            None => Err(OpenError::Standstill),
         };
         let connection = match connection {
             Ok(connection) => connection,
@@ -157,18 +163,24 @@ impl SurrealStore {
             }
         };
         let calls = Calls::new(runtime, connection);
-        match schema::migrate(&calls).await {
+        let migrated = call::within(call::OPEN_LIMIT, schema::migrate(&calls)).await;
+        match migrated.unwrap_or_else(|| Err(standstill())) {
             Ok(Ok(())) => Ok(Engine::over(SurrealRows { calls })),
             Ok(Err(stored)) => {
                 calls.close().await;
                 Err(OpenError::Newer(stored, schema::VERSION))
             }
+            Err(why) if why == standstill() => Err(OpenError::Standstill),
             Err(why) => {
                 calls.close().await;
                 Err(failed(why))
             }
         }
     }
+}
+
+fn standstill() -> crate::Error {
+    crate::Error::Unavailable("the database engine has come to a standstill".into())
 }
 
 impl SurrealStore {

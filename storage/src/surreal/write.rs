@@ -1,5 +1,7 @@
 //! One set of writes as one transaction of few statements, each for a batch of rows.
 
+use std::collections::BTreeMap;
+
 use surrealdb_types::{Value, Variables};
 
 use super::rows;
@@ -30,8 +32,9 @@ impl Transaction {
         self.each(&name, &format!("INSERT INTO {table} ${name} RETURN NONE;"), values);
     }
 
+    /// Replaces rows that are there, which their guards make sure of.
     fn replace(&mut self, table: &str, values: Vec<Value>) {
-        let statement = format!("FOR $row IN ${table} {{ UPSERT $row.id CONTENT $row RETURN NONE }};");
+        let statement = format!("FOR $row IN ${table} {{ UPDATE $row.id CONTENT $row RETURN NONE }};");
         self.each(table, &statement, values);
     }
 
@@ -106,7 +109,8 @@ impl Transaction {
         self.insert("address", addresses.collect());
         self.replace("mailbox", writes.mailboxes.iter().map(rows::mailbox).collect());
         let credentials = writes.credentials.iter().map(|(id, password)| rows::credential(*id, password));
-        self.replace("credential", credentials.collect());
+        let set = "FOR $row IN $credentials { UPSERT $row.id CONTENT $row RETURN NONE };";
+        self.each("credentials", set, credentials.collect());
         for (n, row) in writes.mailboxes_gone.iter().enumerate() {
             let first = id(row.mailbox.id.0);
             for table in ["object", "subscription"] {
@@ -147,10 +151,25 @@ impl Transaction {
         self.delete("folder_owner", owners.collect());
     }
 
+    /// Messages change in nothing but flags and modseq, and many of them alike: one statement for each kind.
+    fn flags(&mut self, writes: &Writes) {
+        let mut alike: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
+        for (folder, row) in &writes.messages {
+            alike.entry((row.flags.0, row.modseq)).or_default().push(rows::message_key(*folder, row.uid));
+        }
+        let kinds = alike.into_iter().map(|((flags, modseq), ids)| {
+            object([("flags", int(flags)), ("modseq", int(modseq)), ("ids", list(ids))])
+        });
+        let update = "FOR $kind IN $kinds {
+            UPDATE $kind.ids SET flags = $kind.flags, modseq = $kind.modseq RETURN NONE
+        };";
+        self.each("kinds", update, kinds.collect());
+    }
+
     fn messages(&mut self, writes: &Writes) {
-        let rows_of = |list: &[_]| list.iter().map(|(folder, row)| rows::message(*folder, row)).collect();
-        self.insert("message", rows_of(&writes.messages_new));
-        self.replace("message", rows_of(&writes.messages));
+        let new = writes.messages_new.iter().map(|(folder, row)| rows::message(*folder, row));
+        self.insert("message", new.collect());
+        self.flags(writes);
         let gone = writes.messages_gone.iter().map(|(folder, uid)| rows::message_key(*folder, *uid));
         self.delete("message", gone.collect());
         let expunged = writes.expunged.iter().map(|(folder, modseq, uids)| {
