@@ -1,9 +1,7 @@
 //! The codec of IMAP.
 
 use protocol_core::{RecvBuf, SendBuf};
-use protocol_imap::codec::frame::{
-    Frame, Framer, Limits, Refused, ResponseFrame, ResponseFramer,
-};
+use protocol_imap::codec::frame::{Frame, Framer, Limits, Refused, ResponseFrame, ResponseFramer};
 use protocol_imap::codec::response::FetchPiece;
 use protocol_imap::codec::{Command, Emit, LiteralMode, Response};
 

@@ -22,8 +22,11 @@ pub use smtp::{smtp_command, smtp_reply, unstuffing};
 pub use smtp_client::smtp_client;
 pub use smtp_server::smtp_server;
 
+/// A function over an input; it panics when something is wrong.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("smtp_command", smtp_command),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),

@@ -31,7 +31,10 @@ pub fn sasl(data: &[u8]) {
     client(mechanism, &input);
     if let Ok(decoded) = wire::decode(input.octets) {
         let again = wire::encode(decoded.expose());
-        assert_eq!(wire::decode(again.as_bytes()).expect("what was encoded decodes").expose(), decoded.expose());
+        assert_eq!(
+            wire::decode(again.as_bytes()).expect("what was encoded decodes").expose(),
+            decoded.expose()
+        );
     }
     if let Some(read) = ScramVerifier::decode(input.octets) {
         assert_eq!(read.encode().expose(), input.octets);
@@ -79,7 +82,9 @@ fn is_costly(challenge: &[u8]) -> bool {
 fn client(mechanism: Mechanism, input: &Input<'_>) {
     let seed = [3; 24];
     let password = Secret::from("pencil");
-    let Ok(mut client) = Client::new(mechanism, "user", &password, &binding(input.config), seed) else { return };
+    let Ok(mut client) = Client::new(mechanism, "user", &password, &binding(input.config), seed) else {
+        return;
+    };
     let _ = client.initial();
     for line in input.octets.split(|&b| b == b'\n').filter(|line| !is_costly(line)).take(8) {
         if client.respond(line).is_err() {

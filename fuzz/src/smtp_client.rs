@@ -49,7 +49,7 @@ impl<'i> Player<'i> {
             name: "client.test".into(),
             lmtp: config & 4 != 0,
             timeout: Duration::from_secs(30),
-            demand: demand.clone(),
+            demand,
             plaintext: false,
             authenticate: config & 8 != 0,
         };
@@ -118,7 +118,7 @@ impl<'i> Player<'i> {
                     match answer & 3 {
                         1 => upgrade.failed("broke", &mut self.session),
                         2 => upgrade.done(true, "", &mut self.session, &mut self.out),
-                        3 => drop(upgrade),
+                        3 => {}
                         _ => upgrade.done(false, "self-signed", &mut self.session, &mut self.out),
                     }
                 }

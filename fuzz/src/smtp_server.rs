@@ -242,7 +242,8 @@ fn reply(step: Step<'_>, answer: u8, session: &mut ServerSession, out: &mut Send
         (Step::Begin(q), _) => q.accept(session, out),
         (Step::Finish(q), 1) => q.refuse(&why, session, out),
         (Step::Finish(q), 0) => {
-            let verdicts: Vec<_> = (0..q.recipients()).map(|n| if n == 1 { Err(why.clone()) } else { Ok("id") }).collect();
+            let verdicts: Vec<_> =
+                (0..q.recipients()).map(|n| if n == 1 { Err(why.clone()) } else { Ok("id") }).collect();
             q.each(&verdicts, session, out);
         }
         (Step::Finish(q), _) => q.accept("id", session, out),

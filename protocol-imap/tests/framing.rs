@@ -352,4 +352,8 @@ fn responses_hold_small_literals_and_stream_large_ones() {
     assert_eq!(responses(&[line(64).as_bytes()]).len(), 1);
     assert_ne!(responses(&[line(64).as_bytes()]), ["too long"]);
     assert_eq!(responses(&[line(65).as_bytes()]), ["too long"]);
+    // A streamed literal does not excuse a long line before it.
+    let before = format!("* {} {{5}}\r\n", "x".repeat(57));
+    assert_eq!(responses(&[before.as_bytes()]), ["too long"]);
+    assert_ne!(responses(&[&before.as_bytes()[2..]]), ["too long"]);
 }

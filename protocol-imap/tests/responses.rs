@@ -81,6 +81,7 @@ fn response_codes() {
     let code = Code::Other { name: Atom("UIDNEXT"), text: s("x") };
     assert_eq!(odd, Response::Untagged(Untagged::Status(Status::ok("text").with(code))));
     assert!(Response::parse(b"* OK [UIDNEXT 1 text\r\n").is_err());
+    assert!(Response::parse(b"* OK [X \"a\n]\" b] text\r\n").is_err(), "a code stands on one line");
 }
 
 #[test]

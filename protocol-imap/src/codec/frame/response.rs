@@ -61,25 +61,29 @@ impl ResponseFramer {
         }
         let bytes = input.bytes();
         while bytes.len() >= self.searched {
-            let Some(lf) = find_crlf(bytes, self.line_start, self.searched) else {
+            let found = find_crlf(bytes, self.line_start, self.searched);
+            // Where the line ends, or as far as one knows that it does not.
+            let end = found.map_or(bytes.len().saturating_add(1), |lf| lf + 1);
+            if end > self.response {
+                return ResponseFrame::TooLong;
+            }
+            let Some(lf) = found else {
                 self.searched = bytes.len();
                 break;
             };
-            let end = lf + 1;
             match line_end(bytes.get(self.line_start..lf - 1).unwrap_or_default()) {
                 LineEnd::Endless => return ResponseFrame::TooLong,
                 LineEnd::Plain => {
                     self.restart();
-                    return if end > self.response {
-                        ResponseFrame::TooLong
-                    } else {
-                        ResponseFrame::Whole { len: end }
-                    };
+                    return ResponseFrame::Whole { len: end };
                 }
                 LineEnd::Literal(literal) => match usize::try_from(literal.octets) {
                     Ok(octets) if octets <= self.held_literal => {
-                        self.line_start = end + octets;
-                        self.searched = end + octets;
+                        self.line_start = end.saturating_add(octets);
+                        self.searched = self.line_start;
+                        if self.searched > self.response {
+                            return ResponseFrame::TooLong;
+                        }
                     }
                     _ => {
                         self.restart();
@@ -89,12 +93,7 @@ impl ResponseFramer {
                 },
             }
         }
-        let known = self.searched.max(bytes.len());
-        if known > self.response || input.is_full() {
-            ResponseFrame::TooLong
-        } else {
-            ResponseFrame::NeedInput
-        }
+        if input.is_full() { ResponseFrame::TooLong } else { ResponseFrame::NeedInput }
     }
 
     fn restart(&mut self) {

@@ -150,6 +150,10 @@ impl<'b> Code<'b> {
         let text = c.rest();
         match Self::read_arguments(upper.as_bytes(), &mut c) {
             Ok(code) if c.is_empty() => Ok(code),
+            // What stands on no line cannot be shown as the text of an unknown code.
+            _ if text.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) => {
+                Err(Fault::Expected("a response code on one line"))
+            }
             _ => Ok(Code::Other { name: Atom(name), text: Some(Text::new(text)) }),
         }
     }
