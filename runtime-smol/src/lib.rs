@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod again;
 pub mod app;
 pub mod auth;
 pub mod cli;

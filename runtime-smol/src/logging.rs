@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -24,7 +24,7 @@ pub fn start(log: &config::Log) {
     if !log.console {
         return;
     }
-    let filter: Targets = log.filter.parse().unwrap_or_default();
+    let filter = filter(&log.filter);
     let terminal = std::io::stderr().is_terminal();
     let layer = if terminal {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()
@@ -32,6 +32,21 @@ pub fn start(log: &config::Log) {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed()
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+}
+
+/// Libraries whose informative events are about themselves: warnings and worse only, unless LOG_LEVEL names
+/// the library or asks for more than `info`.
+const LIBRARIES: &[&str] = &["surrealdb", "surrealkv", "hickory_net", "hickory_proto", "hickory_resolver"];
+
+fn filter(text: &str) -> Targets {
+    let mut filter: Targets = text.parse().unwrap_or_default();
+    if filter.default_level() == Some(LevelFilter::INFO) {
+        let named = |library: &str| text.split(',').any(|directive| directive.trim().starts_with(library));
+        for library in LIBRARIES.iter().filter(|l| !named(l)) {
+            filter = filter.with_target(*library, LevelFilter::WARN);
+        }
+    }
+    filter
 }
 
 /// Hashes can be compared within one run of the process only: the key is never kept.
@@ -114,6 +129,15 @@ mod tests {
         assert_eq!(peer(&[b'x'; PEER_TEXT_MAX]), "x".repeat(PEER_TEXT_MAX));
         assert_eq!(peer(&[b'x'; PEER_TEXT_MAX + 1]), format!("{}…", "x".repeat(PEER_TEXT_MAX)));
         assert!(peer(&[0x1b; 1 << 20]).len() <= PEER_TEXT_MAX + '…'.len_utf8());
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_asked() {
+        let enabled = |text: &str, target: &str| filter(text).would_enable(target, &tracing::Level::INFO);
+        assert!(!enabled("info", "surrealdb::core::kvs") && enabled("info", "runtime_smol::serve"));
+        assert!(enabled("info,surrealdb=info", "surrealdb::core::kvs"));
+        assert!(enabled("debug", "surrealdb::core::kvs"));
+        assert!(!enabled("warn", "runtime_smol::serve"));
     }
 
     #[test]

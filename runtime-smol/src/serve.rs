@@ -19,7 +19,7 @@ use crate::dns::Resolver;
 use crate::http::{Health, Http};
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
 use crate::tls::{ClientTls, ServerTls};
-use crate::{http, imap, logging, outbound, smtp, task};
+use crate::{again, http, imap, logging, outbound, smtp, task};
 
 /// How long sessions and attempts under way may take after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -92,7 +92,13 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     if let Some(warning) = net::raise_descriptor_limit(config.server.max_connections) {
         tracing::warn!("{warning}");
     }
-    let storage = open_storage(&config).await?;
+    let storage = match open_storage(&config).await {
+        Err(error) if error.is_standstill() => {
+            let _ = again::start(&error.to_string(), None);
+            return Err(error.into());
+        }
+        opened => opened?,
+    };
     report(&storage);
     let tls = Arc::new(ServerTls::open(&config)?);
     if let Some(warning) = tls.warning() {

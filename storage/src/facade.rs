@@ -62,6 +62,13 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
+impl OpenError {
+    /// Whether a new process usually opens what this one could not.
+    pub fn is_standstill(&self) -> bool {
+        matches!(self, OpenError::Database(crate::surreal::OpenError::Standstill))
+    }
+}
+
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeInclusive};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol_core::Timestamp;
 
@@ -29,7 +29,7 @@ pub type MemoryStore = Engine<MemoryRows>;
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Engine::over(MemoryRows { tables: Mutex::default(), hook: Mutex::new(None) })
+        Engine::over(MemoryRows { tables: Arc::default(), hook: Arc::default() })
     }
 
     /// An empty store whose writes fail as `hook` says.
@@ -52,9 +52,10 @@ impl Default for MemoryStore {
 }
 
 /// The maps of a [`MemoryStore`].
+#[derive(Clone)]
 pub struct MemoryRows {
-    tables: Mutex<Tables>,
-    hook: Mutex<Option<FaultHook>>,
+    tables: Arc<Mutex<Tables>>,
+    hook: Arc<Mutex<Option<FaultHook>>>,
 }
 
 #[derive(Default)]

@@ -2,6 +2,10 @@
 
 use serde_json::{Map, Value};
 
+/// Columns that come first, in this order; the others follow by name.
+const FIRST: &[&str] =
+    &["id", "address", "domain", "name", "org", "state", "sender", "recipients", "recipient", "to"];
+
 /// Prints an answer: lists as columns, objects as lines, DNS records as a zone file has them. What stands
 /// under `notes` is for stderr and not printed here.
 pub(super) fn text(answer: &Value) -> String {
@@ -58,6 +62,7 @@ fn table(rows: &[Value]) -> String {
     for row in rows.iter().filter_map(Value::as_object) {
         names.extend(row.keys().map(String::as_str).filter(|k| !names.contains(k)).collect::<Vec<_>>());
     }
+    names.sort_by_key(|name| (FIRST.iter().position(|f| f == name).unwrap_or(FIRST.len()), *name));
     let mut grid = vec![names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()];
     grid.extend(rows.iter().map(|r| names.iter().map(|n| r.get(*n).map(cell).unwrap_or_default()).collect()));
     if rows.is_empty() {
@@ -98,6 +103,10 @@ mod tests {
     fn lists_are_columns_and_records_are_split() {
         let list = json!([{"a": "x", "b": [1, 2]}, {"a": "long", "b": null}]);
         assert_eq!(text(&list), "a     b\nx     1, 2\nlong  -\n");
+        assert_eq!(
+            text(&json!([{"attempts": 1, "id": "x", "state": "y"}])),
+            "id  state  attempts\nx   y      1\n"
+        );
         assert_eq!(text(&json!([])), "(none)\n");
         let key = "k".repeat(300);
         let object = json!({"domain": "a.test", "notes": ["n"], "dns": [{"name": "a.test.", "type": "TXT", "value": key}]});

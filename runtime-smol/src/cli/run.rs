@@ -15,7 +15,7 @@ use super::{help, print, quickstart};
 use crate::admin::client::Client;
 use crate::admin::{self, Context, Failure, Password, Request};
 use crate::config::{self, Config, Loaded, Profile, Secret, Sources};
-use crate::{serve, task};
+use crate::{again, serve, task};
 
 /// EX_CONFIG.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -100,6 +100,16 @@ enum Work {
 }
 
 impl Work {
+    /// What was read from standard input for it.
+    fn input(&self) -> Option<Vec<u8>> {
+        match self {
+            Work::Ask(Request::MailboxCreate { password, .. } | Request::MailboxPasswd { address: _, password }) => {
+                Some(format!("{}\n", password.0.expose()).into_bytes())
+            }
+            _ => None,
+        }
+    }
+
     async fn through(self, client: Client) -> Result<Value, Failure> {
         match self {
             Work::Ask(request) => client.ask(request).await,
@@ -118,7 +128,15 @@ async fn administer(config: Config, work: Work) -> Result<Value, Failure> {
     if let Some(client) = Client::connect(&config.admin_socket())? {
         return work.through(client).await;
     }
-    let storage = serve::open_storage(&config).await.map_err(|e| Failure(e.to_string()))?;
+    let storage = match serve::open_storage(&config).await {
+        Ok(storage) => storage,
+        Err(error) => {
+            if error.is_standstill() {
+                let _ = again::start(&error.to_string(), work.input().as_deref());
+            }
+            return Err(Failure(error.to_string()));
+        }
+    };
     let (ours, theirs) = UnixStream::pair()?;
     let context = Context { storage: storage.clone(), config: Arc::new(config), wake_queue: Arc::new(|| {}) };
     let theirs = Async::new(theirs)?;

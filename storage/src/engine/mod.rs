@@ -67,6 +67,14 @@ impl<R: Rows> Engine<R> {
         &self.rows
     }
 
+    /// Another node over the same rows: what this one remembers and locks, that one does not know of.
+    pub fn another_node(&self) -> Self
+    where
+        R: Clone,
+    {
+        Engine::over(self.rows.clone())
+    }
+
     async fn lock_mailbox(&self, id: MailboxId) -> Result<MutexGuard<'_, ()>> {
         lock_stripe(&self.mailboxes, stripe(id.0)).await
     }

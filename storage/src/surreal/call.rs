@@ -225,3 +225,67 @@ impl Drop for Calls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use surrealdb_types::{AlreadyExistsError, ErrorDetails};
+
+    use super::*;
+
+    fn query_error(message: &str, kind: Option<QueryError>) -> SdkError {
+        SdkError::query(message.to_owned(), kind)
+    }
+
+    fn thrown(message: &str) -> SdkError {
+        SdkError::from_details(message.to_owned(), ErrorDetails::Thrown)
+    }
+
+    /// The answer to a transaction of two statements whose slots have these errors.
+    fn outcome(errors: Vec<(usize, SdkError)>) -> Result<(), ApplyError> {
+        Answer { values: vec![Value::None; 4], errors: errors.into_iter().collect() }.committed()
+    }
+
+    fn aborted() -> (usize, SdkError) {
+        let message = "Cannot COMMIT: the transaction was aborted due to a prior error";
+        (3, query_error(message, Some(QueryError::NotExecuted)))
+    }
+
+    fn skipped(slot: usize) -> (usize, SdkError) {
+        (slot, query_error("The query was not executed due to a failed transaction", Some(QueryError::NotExecuted)))
+    }
+
+    #[test]
+    fn a_conflict_in_any_slot_is_tried_again() {
+        let conflict = || query_error("Transaction conflict", Some(QueryError::TransactionConflict));
+        assert!(outcome(vec![]).is_ok());
+        assert!(matches!(outcome(vec![skipped(1), skipped(2), (3, conflict())]), Err(ApplyError::Stale)));
+        assert!(matches!(outcome(vec![(1, conflict()), aborted()]), Err(ApplyError::Stale)));
+    }
+
+    #[test]
+    fn what_a_statement_refused_is_definite() {
+        let stale = thrown("An error occurred: inbox:stale");
+        assert!(matches!(outcome(vec![(1, stale), skipped(2), aborted()]), Err(ApplyError::Stale)));
+        let exists = SdkError::already_exists("exists".into(), None::<AlreadyExistsError>);
+        assert!(matches!(outcome(vec![skipped(1), (2, exists), aborted()]), Err(ApplyError::Exists)));
+        let refused = outcome(vec![(1, thrown("something else")), aborted()]);
+        assert!(matches!(refused, Err(ApplyError::Other(Error::Unavailable(why))) if why == "something else"));
+    }
+
+    #[test]
+    fn q5_any_other_error_of_a_commit_leaves_the_outcome_unknown() {
+        for commit in [
+            query_error("Cannot COMMIT: disk on fire", Some(QueryError::NotExecuted)),
+            query_error("Cannot COMMIT: outcome unknown", None),
+            SdkError::internal("closed".into()),
+        ] {
+            let unknown = outcome(vec![skipped(1), skipped(2), (3, commit)]);
+            assert!(matches!(unknown, Err(ApplyError::Other(Error::OutcomeUnknown(_)))), "{unknown:?}");
+        }
+        // A statement's error without one in the commit's slot makes no sense: nothing is concluded from it.
+        let odd = outcome(vec![(1, thrown("x"))]);
+        assert!(matches!(odd, Err(ApplyError::Other(Error::OutcomeUnknown(_)))));
+        let nothing = Answer { values: vec![], errors: HashMap::new() }.committed();
+        assert!(matches!(nothing, Err(ApplyError::Other(Error::OutcomeUnknown(_)))));
+    }
+}

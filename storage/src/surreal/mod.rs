@@ -25,8 +25,9 @@ use call::{Calls, Connection};
 pub type SurrealStore = Engine<SurrealRows>;
 
 /// The tables of a [`SurrealStore`].
+#[derive(Clone)]
 pub struct SurrealRows {
-    calls: Calls,
+    calls: Arc<Calls>,
 }
 
 /// Memory for blocks that were read from the embedded engine's files.
@@ -165,7 +166,7 @@ impl SurrealStore {
         let calls = Calls::new(runtime, connection);
         let migrated = call::within(call::OPEN_LIMIT, schema::migrate(&calls)).await;
         match migrated.unwrap_or_else(|| Err(standstill())) {
-            Ok(Ok(())) => Ok(Engine::over(SurrealRows { calls })),
+            Ok(Ok(())) => Ok(Engine::over(SurrealRows { calls: Arc::new(calls) })),
             Ok(Err(stored)) => {
                 calls.close().await;
                 Err(OpenError::Newer(stored, schema::VERSION))

@@ -160,8 +160,10 @@ impl Transaction {
         let kinds = alike.into_iter().map(|((flags, modseq), ids)| {
             object([("flags", int(flags)), ("modseq", int(modseq)), ("ids", list(ids))])
         });
+        // The list is bound to a name of its own: as `$kind.ids` it is copied once for each row.
         let update = "FOR $kind IN $kinds {
-            UPDATE $kind.ids SET flags = $kind.flags, modseq = $kind.modseq RETURN NONE
+            LET $ids = $kind.ids;
+            UPDATE $ids SET flags = $kind.flags, modseq = $kind.modseq RETURN NONE
         };";
         self.each("kinds", update, kinds.collect());
     }
