@@ -111,7 +111,7 @@ fn send_until(stop: &AtomicBool, port: u16, next: &AtomicU64, told: &Mutex<HashM
         for _ in 0..20 {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let id = format!("m{n}");
-            let rcpt = if n % 5 == 0 { "away" } else { "alice" };
+            let rcpt = if n.is_multiple_of(5) { "away" } else { "alice" };
             let Some(go) = raw
                 .try_ask(&format!("MAIL FROM:<{id}@ext.test>\r\nRCPT TO:<{rcpt}@example.test>\r\nDATA\r\n"))
             else {

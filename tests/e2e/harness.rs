@@ -219,22 +219,6 @@ impl Inbox {
         }
     }
 
-    /// Waits for a process that is expected to end by itself.
-    pub fn wait_exit(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().expect("running");
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().expect("it can be waited for") {
-                return status;
-            }
-            if begun.elapsed() > START_LIMIT {
-                let _ = child.kill();
-                panic!("it did not end; its log:\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
     /// Runs one of our Python clients with the ports and the password in its environment.
     pub fn python(&self, script: &str, args: &[&str]) -> Output {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/py").join(script);

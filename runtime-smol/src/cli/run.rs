@@ -103,9 +103,9 @@ impl Work {
     /// What was read from standard input for it.
     fn input(&self) -> Option<Vec<u8>> {
         match self {
-            Work::Ask(Request::MailboxCreate { password, .. } | Request::MailboxPasswd { address: _, password }) => {
-                Some(format!("{}\n", password.0.expose()).into_bytes())
-            }
+            Work::Ask(
+                Request::MailboxCreate { password, .. } | Request::MailboxPasswd { address: _, password },
+            ) => Some(format!("{}\n", password.0.expose()).into_bytes()),
             _ => None,
         }
     }

@@ -139,7 +139,9 @@ fn replaced_files_are_picked_up_and_a_broken_pair_changes_nothing() {
     let (cert_path, key_path) = (dir.0.join("c.pem"), dir.0.join("k.pem"));
     let put = |cert: &rcgen::Certificate, key: Option<&rcgen::KeyPair>| {
         fs::write(&cert_path, cert.pem()).unwrap();
-        key.map(|key| fs::write(&key_path, key.serialize_pem()).unwrap());
+        if let Some(key) = key {
+            fs::write(&key_path, key.serialize_pem()).unwrap();
+        }
     };
     let presented = |server: &ServerTls| {
         let (client, errors) =

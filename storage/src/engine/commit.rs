@@ -230,6 +230,7 @@ impl<R: Rows> Engine<R> {
         }
         let any_cached = !states.is_empty();
         if !unknown.is_empty() {
+            #[allow(clippy::disallowed_methods)] // the age of a memory that revisions guard
             let now = Instant::now();
             let read = self.rows.mailbox_states(&unknown).await?;
             states.extend(read.into_iter().flatten().map(|state| (now, state)));

@@ -251,7 +251,13 @@ mod tests {
     }
 
     fn skipped(slot: usize) -> (usize, SdkError) {
-        (slot, query_error("The query was not executed due to a failed transaction", Some(QueryError::NotExecuted)))
+        (
+            slot,
+            query_error(
+                "The query was not executed due to a failed transaction",
+                Some(QueryError::NotExecuted),
+            ),
+        )
     }
 
     #[test]
@@ -269,7 +275,9 @@ mod tests {
         let exists = SdkError::already_exists("exists".into(), None::<AlreadyExistsError>);
         assert!(matches!(outcome(vec![skipped(1), (2, exists), aborted()]), Err(ApplyError::Exists)));
         let refused = outcome(vec![(1, thrown("something else")), aborted()]);
-        assert!(matches!(refused, Err(ApplyError::Other(Error::Unavailable(why))) if why == "something else"));
+        assert!(
+            matches!(refused, Err(ApplyError::Other(Error::Unavailable(why))) if why == "something else")
+        );
     }
 
     #[test]

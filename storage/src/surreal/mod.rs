@@ -100,9 +100,9 @@ impl fmt::Display for OpenError {
                     "{url:?} is no database URL: surrealkv://PATH, mem://, ws://HOST:PORT or wss://HOST:PORT"
                 )
             }
-            OpenError::Standstill => {
-                f.write_str("the database engine has come to a standstill while opening; starting again usually helps")
-            }
+            OpenError::Standstill => f.write_str(
+                "the database engine has come to a standstill while opening; starting again usually helps",
+            ),
             OpenError::NotWritable(path, why) => {
                 write!(f, "the database directory {} cannot be written: {why}", path.display())
             }

@@ -7,6 +7,7 @@ mod durable;
 mod figures;
 mod folders;
 mod messages;
+mod nodes;
 mod queue;
 mod support;
 
