@@ -160,10 +160,12 @@ impl Transaction {
         let kinds = alike.into_iter().map(|((flags, modseq), ids)| {
             object([("flags", int(flags)), ("modseq", int(modseq)), ("ids", list(ids))])
         });
-        // The list is bound to a name of its own: as `$kind.ids` it is copied once for each row.
+        // Everything gets a name of its own: `$kind.flags` in the UPDATE copies all of `$kind` for each row.
         let update = "FOR $kind IN $kinds {
             LET $ids = $kind.ids;
-            UPDATE $ids SET flags = $kind.flags, modseq = $kind.modseq RETURN NONE
+            LET $flags = $kind.flags;
+            LET $modseq = $kind.modseq;
+            UPDATE $ids SET flags = $flags, modseq = $modseq RETURN NONE
         };";
         self.each("kinds", update, kinds.collect());
     }

@@ -176,7 +176,7 @@ async fn one(store: &S, address: &str) -> Resolution {
 
 fn local(mailboxes: &[&Mailbox], remote: &[&str], tag: Option<&str>) -> Resolution {
     Resolution::Local {
-        mailboxes: mailboxes.iter().map(|m| Mailbox::clone(m)).collect(),
+        mailboxes: mailboxes.iter().cloned().cloned().collect(),
         remote: remote.iter().map(|r| r.to_string()).collect(),
         tag: tag.map(String::from),
         role: false,
