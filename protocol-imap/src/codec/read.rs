@@ -378,31 +378,6 @@ impl<'b> Cursor<'b> {
         }
     }
 
-    /// What stands between `[` and its `]`; a `]` inside a quoted string or a literal does not end it.
-    pub(super) fn bracketed(&mut self) -> Result<&'b [u8], Fault> {
-        self.expect(b'[', "a bracket")?;
-        let start = *self;
-        loop {
-            match self.peek() {
-                None => return Err(Fault::Expected("a closing bracket")),
-                Some(b']') => {
-                    let inside = self.since(start);
-                    self.eat(b']');
-                    return Ok(inside);
-                }
-                Some(b) => {
-                    // A quote or brace that begins no string is text of an unknown code.
-                    let mut behind = *self;
-                    if matches!(b, b'"' | b'{') && behind.string().is_ok() {
-                        *self = behind;
-                    } else {
-                        self.take(1);
-                    }
-                }
-            }
-        }
-    }
-
     /// Any value: a string, an atom, a number or a list of values, however deep.
     pub(super) fn skip_value(&mut self) -> Result<&'b [u8], Fault> {
         let start = *self;

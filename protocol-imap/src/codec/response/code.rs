@@ -136,26 +136,28 @@ impl<'b> Code<'b> {
         }
     }
 
-    /// What stands between the brackets. A code whose arguments are not as its RFC says comes as
-    /// [`Code::Other`]: a client must not stumble over a code.
-    pub(super) fn read(inside: &'b [u8]) -> Result<Self, Fault> {
-        let mut c = Cursor::new(inside, true);
+    /// Behind `[`, up to and with `]`. A code whose arguments are not as its RFC says comes as
+    /// [`Code::Other`], up to the first `]` (RFC 9051 §9 `resp-text-code`): a client must not stumble over a
+    /// code.
+    pub(super) fn read(c: &mut Cursor<'b>) -> Result<Self, Fault> {
         let name = c.atom()?;
         let upper = Upper::of(name.as_bytes());
-        if c.is_empty() {
+        if c.eat(b']') {
             let known = PLAIN.iter().find(|(known, _)| known.as_bytes() == upper.as_bytes());
             return Ok(known.map_or(Code::Other { name: Atom(name), text: None }, |(_, code)| *code));
         }
         c.sp()?;
-        let text = c.rest();
-        match Self::read_arguments(upper.as_bytes(), &mut c) {
-            Ok(code) if c.is_empty() => Ok(code),
-            // What stands on no line cannot be shown as the text of an unknown code.
-            _ if text.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) => {
-                Err(Fault::Expected("a response code on one line"))
-            }
-            _ => Ok(Code::Other { name: Atom(name), text: Some(Text::new(text)) }),
+        let mut ahead = *c;
+        if let Ok(code) = Self::read_arguments(upper.as_bytes(), &mut ahead)
+            && ahead.eat(b']')
+        {
+            *c = ahead;
+            return Ok(code);
         }
+        let len = memchr::memchr(b']', c.rest()).ok_or(Fault::Expected("a closing bracket"))?;
+        let text = c.take(len).unwrap_or_default();
+        c.eat(b']');
+        Ok(Code::Other { name: Atom(name), text: Some(Text::new(text)) })
     }
 
     fn read_arguments(name: &[u8], c: &mut Cursor<'b>) -> Result<Self, Fault> {

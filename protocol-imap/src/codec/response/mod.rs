@@ -161,12 +161,19 @@ impl<'b> Status<'b> {
             return Ok(Status { kind, code: None, text: Text::default() });
         }
         let mut code = None;
-        if c.peek() == Some(b'[') {
-            let inside = c.bracketed()?;
-            code = Some(Code::read(inside)?);
+        if c.eat(b'[') {
+            code = Some(Code::read(c)?);
             c.eat(b' ');
         }
-        Ok(Status { kind, code, text: Text::new(c.rest()) })
+        let code_text = match code {
+            Some(Code::Other { text, .. }) => text.unwrap_or_default(),
+            _ => Text::default(),
+        };
+        let text = Text::new(c.rest());
+        if text.octets().chain(code_text.octets()).any(|b| matches!(b, 0 | b'\r' | b'\n')) {
+            return Err(Fault::Value("a status text that is not on one line"));
+        }
+        Ok(Status { kind, code, text })
     }
 
     fn emit(&self, e: &mut Emit<'_>) {
