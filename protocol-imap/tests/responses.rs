@@ -368,6 +368,19 @@ fn eight_bit_text_goes_quoted_only_to_who_enabled_it() {
 }
 
 #[test]
+fn a_quoted_string_holds_1000_octets_escapes_not_counted() {
+    let field = |content: &'static [u8]| {
+        let fields = [IdField { name: Text::new(content), value: None }];
+        write(&Response::Untagged(Untagged::Id(Some(List::of(&fields)))), false)
+    };
+    let at = field(&[b'"'; 1000]);
+    assert!(at.starts_with("* ID (\"\\\""), "{at}");
+    let response = Response::parse(at.as_bytes()).unwrap();
+    assert_eq!(write(&response, false), at, "what was read escaped is written the same");
+    assert!(field(&[b'"'; 1001]).starts_with("* ID ({1001}\r\n"));
+}
+
+#[test]
 fn text_for_people_cannot_end_the_line() {
     let status = Status::no("a\r\nb OK [ALERT] c\0");
     assert_eq!(write(&Response::Tagged { tag: "t", status }, false), "t NO a  b OK [ALERT] c \r\n");

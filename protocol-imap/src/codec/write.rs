@@ -108,7 +108,7 @@ impl<'o> Emit<'o> {
     /// asked for; a literal otherwise.
     pub fn string(&mut self, text: Text<'_>) {
         let (raw, escaped) = text.raw();
-        if !self.fits_quoted(raw) {
+        if text.len() > QUOTED_MAX || !self.fits_quoted(raw) {
             return self.literal(&text.bytes());
         }
         self.push(b"\"");
@@ -130,8 +130,7 @@ impl<'o> Emit<'o> {
     }
 
     fn fits_quoted(&self, raw: &[u8]) -> bool {
-        raw.len() <= QUOTED_MAX
-            && !raw.iter().any(|&b| matches!(b, 0 | b'\r' | b'\n'))
+        !raw.iter().any(|&b| matches!(b, 0 | b'\r' | b'\n'))
             && (raw.is_ascii() || self.utf8 && core::str::from_utf8(raw).is_ok())
     }
 
