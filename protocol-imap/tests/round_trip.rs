@@ -495,7 +495,7 @@ fn code() -> impl Strategy<Value = Code<'static>> {
             from,
             to
         }),
-        list(text(), 0..3).prop_map(Code::BadCharset),
+        list(word().prop_map(Text::from), 0..3).prop_map(Code::BadCharset),
         list(atom(), 0..3).prop_map(Code::Capability),
         list(flag(), 0..3).prop_map(Code::PermanentFlags),
         number64().prop_map(Code::HighestModSeq),

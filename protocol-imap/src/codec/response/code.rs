@@ -21,7 +21,7 @@ pub enum Code<'b> {
     },
     AuthenticationFailed,
     AuthorizationFailed,
-    /// The charsets that are supported, when told.
+    /// The charsets that are supported, when told. None of their names holds `]`.
     BadCharset(List<'b, Text<'b>>),
     Cannot,
     Capability(List<'b, Atom<'b>>),
@@ -136,28 +136,25 @@ impl<'b> Code<'b> {
         }
     }
 
-    /// Behind `[`, up to and with `]`. A code whose arguments are not as its RFC says comes as
-    /// [`Code::Other`], up to the first `]` (RFC 9051 §9 `resp-text-code`): a client must not stumble over a
-    /// code.
-    pub(super) fn read(c: &mut Cursor<'b>) -> Result<Self, Fault> {
+    /// Behind `[`, up to and with the first `]`: no name of a flag, capability or charset holds one, and so it
+    /// is never in doubt where the text begins. A code whose arguments are not as its RFC says comes as
+    /// [`Code::Other`]: a client must not stumble over a code.
+    pub(super) fn read(behind: &mut Cursor<'b>) -> Result<Self, Fault> {
+        let len = memchr::memchr(b']', behind.rest()).ok_or(Fault::Expected("a closing bracket"))?;
+        let mut c = Cursor::new(behind.take(len).unwrap_or_default(), true);
+        behind.eat(b']');
         let name = c.atom()?;
         let upper = Upper::of(name.as_bytes());
-        if c.eat(b']') {
+        if c.is_empty() {
             let known = PLAIN.iter().find(|(known, _)| known.as_bytes() == upper.as_bytes());
             return Ok(known.map_or(Code::Other { name: Atom(name), text: None }, |(_, code)| *code));
         }
         c.sp()?;
-        let mut ahead = *c;
-        if let Ok(code) = Self::read_arguments(upper.as_bytes(), &mut ahead)
-            && ahead.eat(b']')
-        {
-            *c = ahead;
-            return Ok(code);
+        let text = c.rest();
+        match Self::read_arguments(upper.as_bytes(), &mut c) {
+            Ok(code) if c.is_empty() => Ok(code),
+            _ => Ok(Code::Other { name: Atom(name), text: Some(Text::new(text)) }),
         }
-        let len = memchr::memchr(b']', c.rest()).ok_or(Fault::Expected("a closing bracket"))?;
-        let text = c.take(len).unwrap_or_default();
-        c.eat(b']');
-        Ok(Code::Other { name: Atom(name), text: Some(Text::new(text)) })
     }
 
     fn read_arguments(name: &[u8], c: &mut Cursor<'b>) -> Result<Self, Fault> {
