@@ -1,8 +1,10 @@
 //! The form of an object.
 //!
-//!     magic (7) version (1) salt (16) length of the sealed envelope (4)
-//!     the envelope, sealed
-//!     the content in chunks of 64 KiB, each sealed; the last one may be shorter, and is empty for no content
+//! ```text
+//! magic (7) version (1) salt (16) length of the sealed envelope (4)
+//! the envelope, sealed
+//! the content in chunks of 64 KiB, each sealed; the last one may be shorter, and is empty for no content
+//! ```
 //!
 //! Each object has its own key, derived from the tenant key and the salt. A chunk's nonce is its number; what
 //! is authenticated with it is organisation, mailbox or queue, message, version, the chunk's number and
