@@ -1,1 +1,3 @@
 //! Who sent a message.
+
+pub mod sign;
