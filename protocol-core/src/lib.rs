@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod address;
+pub mod auth;
 pub mod buf;
 pub mod message;
 pub mod sasl;
