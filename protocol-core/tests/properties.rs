@@ -158,7 +158,7 @@ fn a_binary_message_becomes_a_clean_one() {
         --x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding:\r\n binary\r\nX: y\r\n\r\n\x89PNG\r\n\x1a\n\0\r\n--x--\r\n";
     let structure = scan(message);
     assert!(binary::is_needed(&structure));
-    let want = "Content-Transfer-Encoding: 8bit\r\nFrom: a@b\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
+    let want = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\nFrom: a@b\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
         --x\r\nContent-Type: text/plain\r\n\r\nplain\r\n\
         --x\r\nContent-Transfer-Encoding: base64\r\nContent-Type: image/png\r\nX: y\r\n\r\niVBORw0KGgoA\r\n--x--\r\n";
     for size in 1..message.len() {
@@ -176,6 +176,7 @@ fn a_binary_message_becomes_a_clean_one() {
     let mut reencoder = binary::Reencoder::new(&scan(&long));
     reencoder.feed(&long, &mut out);
     reencoder.finish(&mut out);
-    let body: Vec<usize> = String::from_utf8(out).unwrap().split("\r\n").skip(2).map(str::len).collect();
+    let body: Vec<usize> = String::from_utf8(out).unwrap().split("\r\n").skip(3).map(str::len).collect();
     assert_eq!(body, [76, 76, 4, 0]);
+    assert_eq!(binary::clean_header(b"A: b\r\nC:\0 d\ne\rf\r\n\r\n"), b"A: b\r\nC: d\r\ne\r\nf\r\n\r\n");
 }

@@ -307,7 +307,10 @@ fn octets_and_lines_are_noticed() {
         (&b"A: b\r\n\r\nc\r\n"[..], Flags(0)),
         (b"A: \xc3\xa4\r\n\r\nc\r\n", Flags::HEADER_8BIT),
         (b"A: b\r\n\r\n\xc3\xa4\r\n", Flags::BODY_8BIT),
-        (b"Content-Type: message/rfc822\r\n\r\nA: \xc3\xa4\r\n\r\n", Flags::BODY_8BIT),
+        (
+            b"Content-Type: message/rfc822\r\n\r\nA: \xc3\xa4\r\n\r\n",
+            Flags(Flags::BODY_8BIT.0 | Flags::INNER_HEADER_8BIT.0),
+        ),
         (b"A: b\r\n\r\nc\n", Flags::UNCLEAN),
         (b"A: b\r\n\r\nc\rd\r\n", Flags::UNCLEAN),
         (b"A: b\r\n\r\nc\r", Flags::UNCLEAN),

@@ -102,6 +102,17 @@ impl Received<'_> {
     }
 }
 
+/// Whether the value of a Received field that we wrote says that the message was submitted here: it came with
+/// authentication (RFC 3848). In a message of our queue the topmost such field is ours.
+pub fn is_submission(received: &[u8]) -> bool {
+    let mut words = received.split(|b| b.is_ascii_whitespace()).filter(|w| !w.is_empty());
+    // `from`, then a name that the client chose. Of the comments behind it no word but the last is a bare one.
+    words.nth(1).is_some()
+        && words.any(|w| w == b"by")
+        && words.nth(1) == Some(b"with")
+        && words.next().is_some_and(|w| w.ends_with(b"A"))
+}
+
 /// `Return-Path: <...>`, added at final delivery (RFC 5321 §4.4).
 pub fn return_path(sender: &str) -> Vec<u8> {
     address_field("Return-Path: <", sender, ">\r\n")
@@ -209,6 +220,22 @@ mod tests {
         assert!(text.lines().skip(1).all(|l| l.starts_with('\t')), "{text}");
         assert!(text.starts_with("Received: from a??X:?? (p???Y:?z [192.0.2.7])"), "{text}");
         assert_eq!(return_path("a\r\nb"), b"Return-Path: <a??b>\r\n");
+    }
+
+    #[test]
+    fn what_was_submitted_is_known_by_our_own_field() {
+        let written = |helo, ptr, auth| {
+            let with = With { extended: true, tls: true, auth, ..With::default() };
+            let field = Received { helo, ptr, with, by: "with.example.org", ..received() }.write();
+            is_submission(&field["Received:".len()..])
+        };
+        for helo in ["client.test", "by", "with", "A"] {
+            assert!(written(helo, None, true), "{helo}");
+            for ptr in [None, Some("x.A"), Some("by"), Some("with")] {
+                assert!(!written(helo, ptr, false), "{helo} {ptr:?}");
+            }
+        }
+        assert!(!is_submission(b"") && !is_submission(b" from a by b with"));
     }
 
     #[test]

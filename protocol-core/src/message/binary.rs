@@ -4,14 +4,9 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::content::Encoding;
+use super::encode::Base64;
 use super::structure::{Flags, Kind, Structure};
-
-/// Octets that make one line of 76 characters (RFC 2045 §6.8).
-const LINE_OCTETS: usize = 57;
 
 /// Whether [`Reencoder`] would change anything.
 pub fn is_needed(structure: &Structure) -> bool {
@@ -31,7 +26,7 @@ pub struct Reencoder {
     size: u64,
     /// A CR came last; whether it is bare shows with the next octet.
     held_cr: bool,
-    line: Vec<u8>,
+    base64: Base64,
 }
 
 #[derive(Debug)]
@@ -40,7 +35,7 @@ struct Step {
     action: Action,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Insert(&'static str),
     Drop,
@@ -51,6 +46,10 @@ impl Reencoder {
     /// For the message that `structure` describes.
     pub fn new(structure: &Structure) -> Reencoder {
         let mut steps = Vec::new();
+        // An encoding counts only where MIME is said to be spoken (RFC 2045 §4). First, in front of the rest.
+        if is_needed(structure) && !structure.flags.has(Flags::MIME_VERSION) {
+            steps.push(Step { range: 0..0, action: Action::Insert("MIME-Version: 1.0\r\n") });
+        }
         for part in structure.parts() {
             let is_leaf = part.kind == Kind::Leaf;
             let replace =
@@ -72,8 +71,16 @@ impl Reencoder {
                 steps.push(Step { range: part.body(), action: Action::Base64 });
             }
         }
-        steps.sort_by_key(|s| (s.range.start, s.action));
-        Reencoder { steps, next: 0, offset: 0, size: structure.size, held_cr: false, line: Vec::new() }
+        // Stable: what is inserted at one place stays in order.
+        steps.sort_by_key(|s| (s.range.start, !matches!(s.action, Action::Insert(_)), s.range.end));
+        Reencoder {
+            steps,
+            next: 0,
+            offset: 0,
+            size: structure.size,
+            held_cr: false,
+            base64: Base64::default(),
+        }
     }
 
     /// Takes the next octets of the message and appends what becomes of them: at most a third more, with line
@@ -89,7 +96,7 @@ impl Reencoder {
             let (now, later) = rest.split_at(len);
             match action {
                 None => self.clean(now, out),
-                Some(Action::Base64) => self.base64(now, out),
+                Some(Action::Base64) => self.base64.feed(now, out),
                 Some(_) => {}
             }
             self.offset += len as u64;
@@ -153,35 +160,21 @@ impl Reencoder {
         }
     }
 
-    fn base64(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // A full line waits for the octet behind it, because the last one gets no line end.
-            if self.line.len() == LINE_OCTETS {
-                self.write_line(out);
-                out.extend_from_slice(b"\r\n");
-            }
-            let (now, later) = rest.split_at((LINE_OCTETS - self.line.len()).min(rest.len()));
-            self.line.extend_from_slice(now);
-            rest = later;
-        }
-    }
-
-    fn write_line(&mut self, out: &mut Vec<u8>) {
-        let mut encoded = [0; LINE_OCTETS / 3 * 4];
-        // The buffer is as large as a full line becomes.
-        let len = STANDARD.encode_slice(&self.line, &mut encoded).unwrap_or(0);
-        out.extend_from_slice(&encoded[..len]);
-        self.line.clear();
-    }
-
     /// The line end in front of a delimiter is already there; at the end of the message one is added.
     fn end_base64(&mut self, out: &mut Vec<u8>) {
-        if !self.line.is_empty() {
-            self.write_line(out);
-            if self.offset == self.size {
-                out.extend_from_slice(b"\r\n");
-            }
+        if self.base64.finish(out) && self.offset == self.size {
+            out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// A header of a message that came with BODY=BINARYMIME, to be shown elsewhere: bare CR and bare LF become
+/// CRLF, NUL is left out.
+pub fn clean_header(header: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.len());
+    let structure = super::Scanner::new().finish();
+    let mut cleaner = Reencoder { steps: Vec::new(), ..Reencoder::new(&structure) };
+    cleaner.feed(header, &mut out);
+    cleaner.finish(&mut out);
+    out
 }

@@ -96,6 +96,8 @@ pub(super) fn new_part(parent: Option<usize>, header_start: u64, is_message_root
         body_end: header_start,
         lines: 0,
         unclean: false,
+        eight_bit: 0,
+        long_line: false,
         media_type: String::new(),
         media_subtype: String::new(),
         params: Vec::new(),

@@ -28,5 +28,9 @@ pub const LANGUAGES_MAX: usize = 16;
 pub const ENCODING_FIELDS_MAX: usize = 4;
 /// Octets of text kept for all parts and envelopes of one message together; beyond, text is left out.
 pub const TEXT_MAX: usize = 1024 * 1024;
+/// Octets of one line, its line end not counted (RFC 5322 §2.1.1).
+pub const LINE_OCTETS_MAX: usize = 998;
+/// Decoded octets of one leaf part that is not text shown inline, on submission. Beyond: 552 5.3.4.
+pub const LEAF_DECODED_MAX: u64 = 18_874_368;
 /// Octets of an encoded [`Structure`](super::Structure): every part at its largest, and the text.
 pub const ENCODED_MAX: usize = TEXT_MAX + PARTS_MAX * 1024 + 64 * 1024;

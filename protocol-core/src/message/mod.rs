@@ -14,6 +14,8 @@ mod boundary;
 pub mod content;
 pub mod date;
 pub mod decode;
+mod decoded;
+mod encode;
 pub mod encoded_word;
 mod entity;
 pub mod from;
@@ -23,6 +25,7 @@ pub mod scan;
 mod stored;
 pub mod structure;
 pub mod submission;
+pub mod transcode;
 
 pub use address_list::{AddressList, Entry, Mailbox};
 pub use content::{Disposition, Encoding, Param};

@@ -17,10 +17,13 @@ use alloc::vec::Vec;
 
 use super::boundary::{Boundary, LineHead};
 use super::content::Encoding;
+use super::decoded::DecodedParts;
 use super::entity::{self, Budget, Seen};
 use super::from::FromVerdict;
 use super::header::{Field, split_field, unfold};
-use super::limits::{DEPTH_MAX, HEADER_FIELDS_MAX, HEADER_OCTETS_MAX, PARTS_MAX, REFERENCES_MAX};
+use super::limits::{
+    DEPTH_MAX, HEADER_FIELDS_MAX, HEADER_OCTETS_MAX, LINE_OCTETS_MAX, PARTS_MAX, REFERENCES_MAX,
+};
 use super::structure::{Flags, Kind, Part, Structure};
 
 /// Reads one message. Feed it in chunks, then [`Scanner::finish`].
@@ -52,6 +55,8 @@ pub struct Scanner {
     /// Octets of the line end in front of the current line.
     line_end_before: u64,
     head: LineHead,
+    /// Counts what the body being read decodes to, when that was asked for.
+    decoded: Option<DecodedParts>,
     /// The field being read, folding included. Kept from field to field for its capacity.
     field: Vec<u8>,
 }
@@ -104,6 +109,7 @@ impl Scanner {
             last: 0,
             line_end_before: 0,
             head: LineHead::default(),
+            decoded: None,
             field: Vec::new(),
         };
         scanner.begin_part(None, true);
@@ -113,6 +119,12 @@ impl Scanner {
     /// Counts Received fields that this host wrote.
     pub fn with_own_host(mut self, host: &str) -> Scanner {
         self.own_host = Some(host.to_ascii_lowercase().into());
+        self
+    }
+
+    /// Counts what each leaf decodes to while it passes: see [`Scanner::finish_counted`].
+    pub fn with_decoded_sizes(mut self) -> Scanner {
+        self.decoded = Some(DecodedParts::default());
         self
     }
 
@@ -144,21 +156,28 @@ impl Scanner {
     }
 
     /// The message ended.
-    pub fn finish(mut self) -> Structure {
+    pub fn finish(self) -> Structure {
+        self.finish_counted().0
+    }
+
+    /// The message ended. Also the decoded octets of its largest leaf that is not text shown inline
+    /// ([`Part::is_inline_text`]); 0 unless [`Scanner::with_decoded_sizes`] was called.
+    pub fn finish_counted(mut self) -> (Structure, u64) {
         let content = self.offset - self.line_start;
         self.longest_line = self.longest_line.max(content);
         if content > 0 && self.last == b'\r' {
             self.note_unclean();
         }
-        if content > 0 {
-            self.delimiter(self.line_ends);
+        if content > 0 && !self.delimiter(self.line_ends) && content > LINE_OCTETS_MAX as u64 {
+            self.note_long_line();
         }
         if self.header.is_some() && self.open.len() == 1 {
             self.budget.flags.set(Flags::HEADER_ONLY);
         }
         self.end_headers();
         self.close_down_to(0, self.offset, self.line_ends);
-        Structure {
+        let largest = self.decoded.map_or(0, |d| d.largest());
+        let structure = Structure {
             size: self.offset,
             flags: self.budget.flags,
             longest_line: self.longest_line,
@@ -167,7 +186,8 @@ impl Scanner {
             from: self.from,
             references: self.references,
             parts: self.parts,
-        }
+        };
+        (structure, largest)
     }
 
     // ---- lines ----------------------------------------------------------------------------------------
@@ -189,7 +209,10 @@ impl Scanner {
             self.note_unclean();
         }
         if !bytes.is_ascii() {
-            self.note_8bit();
+            self.note_8bit(bytes);
+        }
+        if let Some(decoded) = &mut self.decoded {
+            decoded.feed(is_line_start, bytes);
         }
         self.last = last;
         self.push_to_field(bytes);
@@ -208,6 +231,12 @@ impl Scanner {
         self.offset += 1;
         self.line_ends += 1;
         if octets == 0 || !self.delimiter(line_ends) {
+            if content > LINE_OCTETS_MAX as u64 {
+                self.note_long_line();
+            }
+            if let Some(decoded) = &mut self.decoded {
+                decoded.line_end();
+            }
             if content == 0 && self.header.is_some() {
                 self.drop_blank_line(octets as usize);
                 self.end_header();
@@ -228,10 +257,27 @@ impl Scanner {
         }
     }
 
-    fn note_8bit(&mut self) {
+    fn note_8bit(&mut self, bytes: &[u8]) {
         let in_message = self.open.iter().any(|o| self.parts[o.part].kind == Kind::Message);
-        let in_header = self.header.is_some() && !in_message;
-        self.budget.flags.set(if in_header { Flags::HEADER_8BIT } else { Flags::BODY_8BIT });
+        self.budget.flags.set(match (self.header.is_some(), in_message) {
+            (true, false) => Flags::HEADER_8BIT,
+            (true, true) => Flags(Flags::BODY_8BIT.0 | Flags::INNER_HEADER_8BIT.0),
+            (false, _) => Flags::BODY_8BIT,
+        });
+        if self.header.is_none()
+            && let Some(open) = self.open.last()
+        {
+            let count = bytes.iter().filter(|b| **b >= 0x80).count();
+            self.parts[open.part].eight_bit += count as u64;
+        }
+    }
+
+    /// The line that ended is too long, and no delimiter.
+    fn note_long_line(&mut self) {
+        match (&self.header, self.open.last()) {
+            (None, Some(open)) => self.parts[open.part].long_line = true,
+            _ => self.budget.flags.set(Flags::HEADER_LONG_LINE),
+        }
     }
 
     // ---- header fields --------------------------------------------------------------------------------
@@ -323,6 +369,7 @@ impl Scanner {
                 let own = self.own_host.as_deref().is_some_and(|h| entity::is_received_by(field.value, h));
                 self.own_received += u32::from(own);
             }
+            b"mime-version" => self.budget.flags.set(Flags::MIME_VERSION),
             b"references" if self.references.is_none() => {
                 let value = unfold(field.value);
                 let from = value.len().saturating_sub(REFERENCES_MAX);
@@ -343,6 +390,9 @@ impl Scanner {
     fn end_header(&mut self) {
         self.end_field();
         self.header = None;
+        if let (Some(decoded), Some(open)) = (&mut self.decoded, self.open.last()) {
+            decoded.begin(&self.parts[open.part].encoding);
+        }
         let depth = self.open.len();
         let Some(open) = self.open.last_mut() else { return };
         let index = open.part;
@@ -399,6 +449,9 @@ impl Scanner {
         self.open.push(Open { part, boundary: None, closed: false, lines_before: self.line_ends });
         self.header = Some(Header::default());
         self.field.clear();
+        if let Some(decoded) = &mut self.decoded {
+            decoded.stop();
+        }
     }
 
     /// The line that ended, or the end of the message, may complete a delimiter; whether it did. `line_ends`
@@ -409,6 +462,9 @@ impl Scanner {
         }
         let open = self.open.iter().enumerate().filter_map(|(level, o)| Some((level, o.boundary.as_ref()?)));
         let Some((level, closes)) = self.head.delimits(open) else { return false };
+        if let Some(decoded) = &mut self.decoded {
+            decoded.rewind();
+        }
         if self.header.is_some() {
             // The line end of a header's last line stays with the header.
             self.field.clear();
@@ -425,6 +481,8 @@ impl Scanner {
         }
         let container = &mut self.open[level];
         let parent = container.part;
+        // White space behind a delimiter makes a long line that no transfer encoding can mend.
+        self.parts[parent].long_line |= self.offset - self.line_start > LINE_OCTETS_MAX as u64 + 2;
         if closes {
             container.boundary = None;
             container.closed = true;
@@ -447,6 +505,9 @@ impl Scanner {
             self.header = None;
             if let Some(part) = self.parts.last_mut() {
                 entity::set_opaque(part);
+            }
+            if let Some(decoded) = &mut self.decoded {
+                decoded.begin(&Encoding::SevenBit);
             }
         }
     }
@@ -471,8 +532,13 @@ impl Scanner {
                     self.budget.flags.set(Flags::UNCLOSED);
                 }
             }
-            let is_replaceable =
-                part.encoding == Encoding::Binary || (part.unclean && part.encoding.is_identity());
+            let is_replaceable = matches!(part.encoding, Encoding::Binary | Encoding::EightBit)
+                || (part.unclean && part.encoding.is_identity())
+                || part.eight_bit > 0
+                || part.long_line;
+            if let Some(decoded) = &mut self.decoded {
+                decoded.end(part);
+            }
             if !is_replaceable {
                 part.encoding_fields = Vec::new();
             }

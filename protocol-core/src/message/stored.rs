@@ -165,11 +165,16 @@ impl Writer {
         let bits = kind
             | u8::from(part.unclean) << 2
             | u8::from(part.disposition.is_some()) << 3
-            | u8::from(part.envelope.is_some()) << 4;
+            | u8::from(part.envelope.is_some()) << 4
+            | u8::from(part.eight_bit > 0) << 5
+            | u8::from(part.long_line) << 6;
         self.out.push(bits);
         self.number(part.parent.map_or(0, |p| u64::from(p) + 1));
         for n in [u64::from(part.end), part.header_start, part.body_start, part.body_end, part.lines] {
             self.number(n);
+        }
+        if part.eight_bit > 0 {
+            self.number(part.eight_bit);
         }
         self.bytes(part.media_type.as_bytes());
         self.bytes(part.media_subtype.as_bytes());
@@ -281,7 +286,7 @@ impl<'a> Reader<'a> {
             2 => Kind::Message,
             _ => return Err(Damaged),
         };
-        if bits >> 5 != 0 {
+        if bits >> 7 != 0 {
             return Err(Damaged);
         }
         Ok(Part {
@@ -293,6 +298,12 @@ impl<'a> Reader<'a> {
             body_start: self.number()?,
             body_end: self.number()?,
             lines: self.number()?,
+            long_line: bits & 1 << 6 != 0,
+            eight_bit: match bits & 1 << 5 {
+                0 => 0,
+                // Nothing is written as an unset bit, so that every structure has one form.
+                _ => Some(self.number()?).filter(|n| *n > 0).ok_or(Damaged)?,
+            },
             media_type: self.text()?,
             media_subtype: self.text()?,
             params: self.params()?,

@@ -46,6 +46,11 @@ pub struct Part {
     pub lines: u64,
     /// Bare CR, bare LF or NUL stands in the body.
     pub unclean: bool,
+    /// Octets over 127 in the body of a leaf; of a multipart in what stands in front of its first part, between
+    /// parts and behind the last.
+    pub eight_bit: u64,
+    /// A line of more than [`LINE_OCTETS_MAX`](super::limits::LINE_OCTETS_MAX) octets stands there.
+    pub long_line: bool,
     /// Type, in lower case: `text` of `text/plain`. The default when the field is absent or not valid.
     pub media_type: String,
     /// Subtype, in lower case.
@@ -56,8 +61,9 @@ pub struct Part {
     pub disposition: Option<Disposition>,
     /// Content-Transfer-Encoding (RFC 2045 §6); 7bit when absent.
     pub encoding: Encoding,
-    /// Where Content-Transfer-Encoding fields stand, for parts whose encoding is `binary` or which are
-    /// unclean and not encoded: what [`super::binary`] replaces. At most [`super::limits::ENCODING_FIELDS_MAX`].
+    /// Where Content-Transfer-Encoding fields stand, for parts whose encoding is `8bit` or `binary`, or whose
+    /// octets do not fit their encoding: what [`super::binary`] and [`super::transcode`] replace. At most
+    /// [`super::limits::ENCODING_FIELDS_MAX`].
     pub encoding_fields: Vec<Range<u64>>,
     /// Content-ID, unfolded.
     pub id: Option<Vec<u8>>,
@@ -108,6 +114,14 @@ impl Part {
             .as_ref()
             .and_then(|d| super::content::param_text(&d.params, "filename"))
             .or_else(|| self.param("name"))
+    }
+
+    /// Whether the part is text that a reader sees as part of the message: not marked as anything else than
+    /// inline (RFC 2183 §2.8 makes an unknown disposition an attachment).
+    pub fn is_inline_text(&self) -> bool {
+        self.kind == Kind::Leaf
+            && self.media_type == "text"
+            && self.disposition.as_ref().is_none_or(|d| d.kind == "inline")
     }
 
     /// Whether the part is shown as an attachment: its disposition says so, or it is not text and has none.
@@ -182,6 +196,13 @@ impl Flags {
     pub const UNCLEAN: Flags = Flags(1 << 12);
     /// A multipart or message claims an encoding that RFC 2045 §6.4 forbids for it; it is ignored.
     pub const ENCODED_CONTAINER: Flags = Flags(1 << 13);
+    /// Octets over 127 stand in a header inside a message inside this one.
+    pub const INNER_HEADER_8BIT: Flags = Flags(1 << 14);
+    /// A header, of the message or of anything in it, has a line of more than
+    /// [`LINE_OCTETS_MAX`](super::limits::LINE_OCTETS_MAX) octets.
+    pub const HEADER_LONG_LINE: Flags = Flags(1 << 15);
+    /// The root header has a MIME-Version field.
+    pub const MIME_VERSION: Flags = Flags(1 << 16);
 
     /// Whether every bit of `other` is set.
     pub fn has(self, other: Flags) -> bool {
