@@ -4,9 +4,11 @@
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::str;
 
 use protocol_core::SendBuf;
 
+use crate::keyword::is_keyword;
 use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
 
 /// Why an address was refused. Always the fault of who wrote it.
@@ -42,8 +44,9 @@ pub enum Path<'b> {
 
 impl<'b> Path<'b> {
     /// Reads a reverse-path from the front of `input`; the rest is returned beside it.
-    pub fn reverse(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
-        if let Some(rest) = input.strip_prefix("<>") {
+    #[inline(always)]
+    pub fn reverse(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
+        if let Some(rest) = input.strip_prefix(b"<>") {
             return Ok((Path::Null, rest));
         }
         let (mailbox, rest) = bracketed(input)?;
@@ -51,12 +54,12 @@ impl<'b> Path<'b> {
     }
 
     /// Reads a forward-path from the front of `input`; the rest is returned beside it.
-    pub fn forward(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
-        const POSTMASTER: &str = "<postmaster>";
+    #[inline(always)]
+    pub fn forward(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
         match bracketed(input) {
             Ok((mailbox, rest)) => Ok((Path::Mailbox(mailbox), rest)),
-            Err(error) => match input.split_at_checked(POSTMASTER.len()) {
-                Some((front, rest)) if front.eq_ignore_ascii_case(POSTMASTER) => Ok((Path::Postmaster, rest)),
+            Err(error) => match input.split_first_chunk() {
+                Some((front, rest)) if is_keyword(front, b"<POSTMASTER>") => Ok((Path::Postmaster, rest)),
                 _ => Err(error),
             },
         }
@@ -115,7 +118,7 @@ pub struct Mailbox<'b> {
 impl<'b> Mailbox<'b> {
     /// Reads a whole mailbox, without angle brackets.
     pub fn parse(text: &'b str) -> Result<Mailbox<'b>, AddressError> {
-        let (mailbox, rest) = mailbox(text)?;
+        let (mailbox, rest) = mailbox(text.as_bytes())?;
         if rest.is_empty() { Ok(mailbox) } else { Err(AddressError::Syntax) }
     }
 
@@ -208,11 +211,7 @@ pub fn is_client_name(name: &[u8]) -> bool {
 
 const ATEXT: u8 = 1;
 const LET_DIG: u8 = 2;
-const QTEXT: u8 = 4;
-const NON_ASCII: u8 = 8;
-/// What a label holds: LET_DIG and the hyphen.
-const LABEL: u8 = 16;
-const CLIENT_NAME: u8 = 32;
+const CLIENT_NAME: u8 = 4;
 
 /// What each octet may be, so that scanning costs one look-up for each.
 static CLASS: [u8; 256] = classes();
@@ -223,7 +222,7 @@ const fn classes() -> [u8; 256] {
     while i < 256 {
         let b = i as u8;
         if b.is_ascii_alphanumeric() {
-            class[i] |= ATEXT | LET_DIG | LABEL | CLIENT_NAME;
+            class[i] |= ATEXT | LET_DIG | CLIENT_NAME;
         }
         // RFC 5322 §3.2.3.
         if matches!(
@@ -246,41 +245,33 @@ const fn classes() -> [u8; 256] {
         {
             class[i] |= ATEXT;
         }
-        // RFC 5321 §4.1.2, qtextSMTP.
-        if matches!(b, 32..=33 | 35..=91 | 93..=126) {
-            class[i] |= QTEXT;
-        }
-        if b == b'-' {
-            class[i] |= LABEL;
-        }
         if matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']') {
             class[i] |= CLIENT_NAME;
-        }
-        // RFC 6531 §3.3 adds UTF-8 to local parts and labels.
-        if b >= 0x80 {
-            class[i] |= ATEXT | LET_DIG | LABEL | QTEXT | NON_ASCII;
         }
         i += 1;
     }
     class
 }
 
-#[inline]
+#[inline(always)]
 fn class(b: u8) -> u8 {
     CLASS[usize::from(b)]
 }
 
-#[inline]
+#[inline(always)]
 fn is(b: u8, wanted: u8) -> bool {
     class(b) & wanted != 0
 }
 
-#[inline]
-fn bracketed(input: &str) -> Result<(Mailbox<'_>, &str), AddressError> {
-    let inner = input.strip_prefix('<').ok_or(AddressError::Syntax)?;
-    let inner = if inner.starts_with('@') { skip_route(inner)? } else { inner };
+#[inline(always)]
+fn bracketed(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
+    let inner = match input {
+        [b'<', b'@', ..] => skip_route(&input[1..])?,
+        [b'<', inner @ ..] => inner,
+        _ => return Err(AddressError::Syntax),
+    };
     let (mailbox, rest) = mailbox(inner)?;
-    let rest = rest.strip_prefix('>').ok_or(AddressError::Syntax)?;
+    let Some((b'>', rest)) = rest.split_first() else { return Err(AddressError::Syntax) };
     if mailbox.text.len() + 2 > PATH_MAX {
         return Err(AddressError::TooLong);
     }
@@ -288,37 +279,39 @@ fn bracketed(input: &str) -> Result<(Mailbox<'_>, &str), AddressError> {
 }
 
 /// RFC 5321 §4.1.2 `A-d-l ":"`, which must be accepted and ignored (§4.1.1.3, appendix C).
-fn skip_route(mut input: &str) -> Result<&str, AddressError> {
-    while let Some(rest) = input.strip_prefix('@') {
-        let (len, _) = domain_len(rest.as_bytes())?;
-        let rest = rest.get(len..).ok_or(AddressError::Syntax)?;
-        if let Some(rest) = rest.strip_prefix(':') {
-            return Ok(rest);
+#[cold]
+fn skip_route(route: &[u8]) -> Result<&[u8], AddressError> {
+    let mut input = route;
+    while let [b'@', rest @ ..] = input {
+        let len = domain(rest)?.len;
+        match rest.split_at(len) {
+            (host, [b':', rest @ ..]) if str::from_utf8(host).is_ok() => return Ok(rest),
+            (host, [b',', rest @ ..]) if str::from_utf8(host).is_ok() => input = rest,
+            _ => break,
         }
-        input = rest.strip_prefix(',').filter(|r| r.starts_with('@')).ok_or(AddressError::Syntax)?;
     }
-    Ok(input)
+    Err(AddressError::Syntax)
 }
 
-/// Reads a mailbox from the front; the rest begins at the first character that can't belong to it.
-#[inline]
-fn mailbox(input: &str) -> Result<(Mailbox<'_>, &str), AddressError> {
-    let bytes = input.as_bytes();
-    let (at, local_seen) = local_len(bytes)?;
-    if at > LOCAL_PART_MAX {
+/// Reads a mailbox from the front; the rest begins at the first octet that can't belong to it.
+#[inline(always)]
+fn mailbox(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
+    let local = local_part(input)?;
+    if local.len > LOCAL_PART_MAX {
         return Err(AddressError::TooLong);
     }
-    let Some((b'@', domain)) = bytes.get(at..).and_then(<[u8]>::split_first) else {
-        return Err(AddressError::Syntax);
+    let behind = match input.get(local.len..) {
+        Some([b'@', behind @ ..]) => behind,
+        _ => return Err(AddressError::Syntax),
     };
-    let (len, seen) =
-        if domain.first() == Some(&b'[') { (literal_len(domain)?, 0) } else { domain_len(domain)? };
-    let (text, rest) = input.split_at_checked(at + 1 + len).ok_or(AddressError::Syntax)?;
-    let ascii = (local_seen | seen) & NON_ASCII == 0;
+    let domain = if behind.first() == Some(&b'[') { literal(behind)? } else { domain(behind)? };
+    let (text, rest) = input.split_at(local.len + 1 + domain.len);
+    let text = str::from_utf8(text).map_err(|_| AddressError::Syntax)?;
+    let ascii = local.ascii && domain.ascii;
     if !ascii && text.chars().any(is_deceptive) {
         return Err(AddressError::Syntax);
     }
-    Ok((Mailbox { text, at: at as u8, ascii }, rest))
+    Ok((Mailbox { text, at: local.len as u8, ascii }, rest))
 }
 
 /// Controls, separators that end a line in some displays, marks that reorder text, and code points that are
@@ -329,92 +322,99 @@ pub(crate) fn is_deceptive(c: char) -> bool {
         || (c as u32) & 0xfffe == 0xfffe
 }
 
-/// Length of the local part, and the classes of the octets it holds.
+/// How far a part of a mailbox goes, and whether it is ASCII.
+#[derive(Clone, Copy)]
+struct Span {
+    len: usize,
+    ascii: bool,
+}
+
+/// The local part at the front of `input`, which ends at an `@` or with a quote.
 #[inline]
-fn local_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
+fn local_part(input: &[u8]) -> Result<Span, AddressError> {
     if input.first() == Some(&b'"') {
-        return quoted_len(input);
+        return quoted_string(input);
     }
-    let (mut seen, mut atom) = (0, 0);
-    for (i, &b) in input.iter().enumerate() {
-        let class = class(b);
-        seen |= class;
-        if class & ATEXT != 0 {
-            continue;
+    let (mut len, mut atom, mut ascii) = (0, 0, true);
+    while let Some(&b) = input.get(len) {
+        if !is(b, ATEXT) {
+            match b {
+                // RFC 6531 §3.3.
+                0x80.. => ascii = false,
+                // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
+                b'.' if len != atom => atom = len + 1,
+                b'@' if len != atom => return Ok(Span { len, ascii }),
+                _ => return Err(AddressError::Syntax),
+            }
         }
-        // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
-        if i == atom || !matches!(b, b'.' | b'@') {
-            return Err(AddressError::Syntax);
-        }
-        if b == b'@' {
-            return Ok((i, seen));
-        }
-        atom = i + 1;
+        len += 1;
     }
     Err(AddressError::Syntax)
 }
 
-/// Length of a quoted string with its quotes (RFC 5321 §4.1.2, Quoted-string).
-fn quoted_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
-    let mut seen = 0;
+/// A quoted string with its quotes (RFC 5321 §4.1.2, Quoted-string).
+#[cold]
+fn quoted_string(input: &[u8]) -> Result<Span, AddressError> {
+    let mut ascii = true;
     let mut octets = input.iter().enumerate().skip(1);
     while let Some((i, &b)) = octets.next() {
-        seen |= class(b);
         match b {
-            b'"' => return Ok((i + 1, seen)),
+            b'"' => return Ok(Span { len: i + 1, ascii }),
             b'\\' => match octets.next() {
                 Some((_, 32..=126)) => {}
                 _ => return Err(AddressError::Syntax),
             },
-            _ if is(b, QTEXT) => {}
+            // qtextSMTP.
+            b' '..=b'~' => {}
+            0x80.. => ascii = false,
             _ => return Err(AddressError::Syntax),
         }
     }
     Err(AddressError::Syntax)
 }
 
-/// Length of the domain at the front of `input`, which ends at the first octet that no domain holds, and the
-/// classes of the octets it holds.
+/// The domain at the front of `input`, which ends at the first octet that no domain holds.
 #[inline]
-fn domain_len(input: &[u8]) -> Result<(usize, u8), AddressError> {
-    let (mut seen, mut label, mut len) = (0, 0, input.len());
-    for (i, &b) in input.iter().enumerate() {
-        let class = class(b);
-        if class & LABEL != 0 {
-            seen |= class;
-            continue;
+fn domain(input: &[u8]) -> Result<Span, AddressError> {
+    // Where the label begins, and where its last hyphen ends: neither a dot nor the end may stand there.
+    let (mut len, mut label, mut hyphen, mut ascii) = (0, 0, 0, true);
+    loop {
+        let b = input.get(len).copied().unwrap_or(0);
+        if !is(b, LET_DIG) {
+            match b {
+                // RFC 6531 §3.3.
+                0x80.. => ascii = false,
+                b'-' if len != label => hyphen = len + 1,
+                _ => {
+                    if len == label || len == hyphen {
+                        return Err(AddressError::Syntax);
+                    }
+                    // The limit of a U-label is that of its A-label, which is computed with the canonical form.
+                    if len - label > LABEL_MAX && (ascii || input[label..len].is_ascii()) {
+                        return Err(AddressError::TooLong);
+                    }
+                    if b != b'.' {
+                        break;
+                    }
+                    label = len + 1;
+                }
+            }
         }
-        check_label(input.get(label..i).unwrap_or_default())?;
-        if b != b'.' {
-            len = i;
-            break;
-        }
-        label = i + 1;
+        len += 1;
     }
-    if len == input.len() {
-        check_label(input.get(label..).unwrap_or_default())?;
-    }
-    if len > DOMAIN_MAX { Err(AddressError::TooLong) } else { Ok((len, seen)) }
+    if len > DOMAIN_MAX { Err(AddressError::TooLong) } else { Ok(Span { len, ascii }) }
 }
 
-#[inline]
-fn check_label(label: &[u8]) -> Result<(), AddressError> {
-    match label {
-        [] | [b'-', ..] | [.., b'-'] => Err(AddressError::Syntax),
-        // The limit of a U-label is that of its A-label, which is computed with the canonical form.
-        label if label.len() > LABEL_MAX && label.is_ascii() => Err(AddressError::TooLong),
-        _ => Ok(()),
-    }
-}
-
-fn literal_len(input: &[u8]) -> Result<usize, AddressError> {
+/// The address literal at the front of `input`, with its square brackets.
+#[cold]
+fn literal(input: &[u8]) -> Result<Span, AddressError> {
     let end = memchr::memchr(b']', input.get(..input.len().min(DOMAIN_MAX + 1)).unwrap_or(input))
         .ok_or(AddressError::Syntax)?;
-    let inner = core::str::from_utf8(&input[1..end]).map_err(|_| AddressError::Syntax)?;
+    let inner = str::from_utf8(&input[1..end]).map_err(|_| AddressError::Syntax)?;
     if end + 1 > DOMAIN_MAX {
         return Err(AddressError::TooLong);
     }
-    Literal::parse(inner).map(|_| end + 1).ok_or(AddressError::Syntax)
+    Literal::parse(inner).map(|_| Span { len: end + 1, ascii: true }).ok_or(AddressError::Syntax)
 }
 
 #[cfg(test)]

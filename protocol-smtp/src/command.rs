@@ -5,6 +5,7 @@ use core::str;
 use protocol_core::SendBuf;
 
 use crate::address::Path;
+use crate::keyword::is_keyword;
 use crate::limits::MECHANISM_MAX;
 use crate::params::{Accepts, MailParams, ParamError, RcptParams};
 
@@ -86,8 +87,8 @@ impl<'b> Command<'b> {
         // Clearing this bit makes a lower-case letter upper-case and turns nothing else into a letter.
         let verb = u32::from_be_bytes(*verb) & 0xdfdf_dfdf;
         match verb {
-            MAIL if ends_verb(rest) => mail(utf8(rest)?, accepts),
-            RCPT if ends_verb(rest) => rcpt(utf8(rest)?, accepts),
+            MAIL if ends_verb(rest) => mail(rest, accepts).map_err(|why| unless_octets(why, rest)),
+            RCPT if ends_verb(rest) => rcpt(rest, accepts).map_err(|why| unless_octets(why, rest)),
             DATA if ends_verb(rest) => bare(Command::Data, rest),
             RSET if ends_verb(rest) => bare(Command::Rset, rest),
             QUIT if ends_verb(rest) => bare(Command::Quit, rest),
@@ -173,9 +174,12 @@ fn ends_verb(rest: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b' '))
 }
 
-/// Behind MAIL and RCPT, whose parts are each judged by a grammar without controls.
-fn utf8(rest: &[u8]) -> Result<&str, CommandError> {
-    str::from_utf8(rest).map_err(|_| CommandError::Octets)
+/// MAIL and RCPT are made of parts that are each judged by a grammar without controls, and those that may be
+/// other than ASCII are checked to be UTF-8. Where one of them is wrong, octets that are not UTF-8, anywhere in
+/// the line, are named first.
+#[cold]
+fn unless_octets(why: CommandError, rest: &[u8]) -> CommandError {
+    if str::from_utf8(rest).is_ok() { why } else { CommandError::Octets }
 }
 
 /// Behind the other verbs: UTF-8 without controls.
@@ -185,7 +189,7 @@ fn text(rest: &[u8]) -> Result<&str, CommandError> {
     if controls {
         return Err(CommandError::Octets);
     }
-    utf8(rest)
+    str::from_utf8(rest).map_err(|_| CommandError::Octets)
 }
 
 fn bare<'b>(command: Command<'b>, rest: &[u8]) -> Result<Command<'b>, CommandError> {
@@ -215,17 +219,22 @@ fn client_name(rest: &[u8]) -> Result<&str, CommandError> {
 
 /// Behind the verb: ` FROM:` or ` TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common
 /// and harmless.
-fn path_argument<'b>(rest: &'b str, keyword: &str) -> Option<&'b str> {
-    let rest = rest.strip_prefix(' ')?;
-    let rest = if rest.starts_with(' ') { rest.trim_ascii_start() } else { rest };
-    let (front, path) = rest.split_at_checked(keyword.len())?;
-    front.eq_ignore_ascii_case(keyword).then(|| path.trim_ascii())
+#[inline(always)]
+fn path_argument<'b, const N: usize>(rest: &'b [u8], keyword: &[u8; N]) -> Option<&'b [u8]> {
+    let rest = match rest {
+        [b' ', b' ', rest @ ..] => rest.trim_ascii_start(),
+        [b' ', rest @ ..] => rest,
+        _ => return None,
+    };
+    let (front, path) = rest.split_first_chunk::<N>()?;
+    is_keyword(front, keyword).then(|| path.trim_ascii())
 }
 
-fn mail<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let text = path_argument(rest, "FROM:").ok_or(CommandError::Argument)?;
+fn mail<'b>(rest: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let text = path_argument(rest, b"FROM:").ok_or(CommandError::Argument)?;
     let (path, tail) = Path::reverse(text).map_err(|_| CommandError::Sender)?;
-    let params = MailParams::parse(tail, accepts).map_err(param_error)?;
+    let mut params = MailParams::default();
+    params.read(tail, accepts).map_err(param_error)?;
     if !params.smtputf8 && !path.is_ascii() {
         return Err(CommandError::NeedsUtf8);
     }
@@ -233,10 +242,11 @@ fn mail<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandErro
 }
 
 /// Whether the transaction has SMTPUTF8 is known to the session, which refuses a non-ASCII path without it.
-fn rcpt<'b>(rest: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let text = path_argument(rest, "TO:").ok_or(CommandError::Argument)?;
+fn rcpt<'b>(rest: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let text = path_argument(rest, b"TO:").ok_or(CommandError::Argument)?;
     let (path, tail) = Path::forward(text).map_err(|_| CommandError::Recipient)?;
-    let params = RcptParams::parse(tail, accepts).map_err(param_error)?;
+    let mut params = RcptParams::default();
+    params.read(tail, accepts).map_err(param_error)?;
     Ok(Command::Rcpt(path, params))
 }
 

@@ -25,6 +25,7 @@ pub mod address;
 pub mod client;
 pub mod command;
 pub mod dsn;
+mod keyword;
 pub mod limits;
 pub mod params;
 pub mod queue;

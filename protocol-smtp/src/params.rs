@@ -7,9 +7,11 @@ use protocol_core::{SendBuf, Timestamp};
 use crate::limits::{ENVID_MAX, ORCPT_MAX};
 
 mod values;
+mod words;
 
 pub use values::decode_xtext;
-use values::{body, by, date_time, decimal, flag, is_notify, orcpt, ret, xtext};
+use values::{body, by, date_time, decimal, flag, notify, orcpt, ret, xtext};
+use words::Words;
 
 /// BODY (RFC 6152 §3, RFC 3030 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,69 +129,72 @@ impl<'b> MailParams<'b> {
     /// Reads everything behind the path, which begins with a space or is empty.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<MailParams<'b>, ParamError> {
         let mut params = MailParams::default();
-        if rest.is_empty() {
-            return Ok(params);
-        }
-        let mut seen = Seen(0);
-        for (name, value) in Words::new(rest)? {
-            params.take(name, value, accepts, &mut seen)?;
-        }
+        params.read(rest.as_bytes(), accepts)?;
         Ok(params)
+    }
+
+    /// The same into the default, so that what is large is not moved about.
+    #[inline]
+    pub(crate) fn read(&mut self, rest: &'b [u8], accepts: &Accepts) -> Result<(), ParamError> {
+        let mut words = Words::new(rest)?;
+        let mut seen = Seen(0);
+        while let Some(first) = words.next_word() {
+            self.take(first, &mut words, accepts, &mut seen)?;
+        }
+        Ok(())
     }
 
     /// Values are judged before it matters whether the parameter is offered: what is malformed is malformed
     /// everywhere.
     fn take(
         &mut self,
-        name: &str,
-        value: Option<&'b str>,
+        first: u8,
+        words: &mut Words<'b>,
         accepts: &Accepts,
         seen: &mut Seen,
     ) -> Result<(), ParamError> {
-        let name = name.as_bytes();
-        // No two of the same length begin with the same letter, so one comparison is enough.
-        let (bit, offered) = match (name.len(), name.first().map_or(0, u8::to_ascii_uppercase)) {
-            (4, b'S') if is(name, b"SIZE") => {
-                self.size = Some(decimal(value)?);
+        let (bit, offered) = match first {
+            b'S' if words.keyword(b"SIZE") => {
+                self.size = Some(decimal(words)?);
                 (0, accepts.size)
             }
-            (4, b'B') if is(name, b"BODY") => {
-                self.body = body(value)?;
+            b'B' if words.keyword(b"BODY") => {
+                self.body = body(words)?;
                 let binary = self.body == Body::Binary;
                 (1, accepts.binary || (accepts.eight_bit && !binary))
             }
-            (8, b'S') if is(name, b"SMTPUTF8") => {
-                self.smtputf8 = flag(value)?;
+            b'S' if words.keyword(b"SMTPUTF8") => {
+                self.smtputf8 = flag(words)?;
                 (2, accepts.smtputf8)
             }
-            (3, b'R') if is(name, b"RET") => {
-                self.ret = Some(ret(value)?);
+            b'R' if words.keyword(b"RET") => {
+                self.ret = Some(ret(words)?);
                 (3, accepts.dsn)
             }
-            (5, b'E') if is(name, b"ENVID") => {
-                self.envid = Some(xtext(value, ENVID_MAX)?);
+            b'E' if words.keyword(b"ENVID") => {
+                self.envid = Some(xtext(words.value(), ENVID_MAX)?);
                 (4, accepts.dsn)
             }
-            (4, b'A') if is(name, b"AUTH") => {
-                self.auth = Some(xtext(value, ORCPT_MAX)?);
+            b'A' if words.keyword(b"AUTH") => {
+                self.auth = Some(xtext(words.value(), ORCPT_MAX)?);
                 (5, accepts.auth)
             }
-            (10, b'R') if is(name, b"REQUIRETLS") => {
-                self.require_tls = flag(value)?;
+            b'R' if words.keyword(b"REQUIRETLS") => {
+                self.require_tls = flag(words)?;
                 (6, accepts.require_tls)
             }
-            (7, b'H') if is(name, b"HOLDFOR") => {
-                let secs = u32::try_from(decimal(value)?).map_err(|_| ParamError::Bad)?;
+            b'H' if words.keyword(b"HOLDFOR") => {
+                let secs = u32::try_from(decimal(words)?).map_err(|_| ParamError::Bad)?;
                 self.hold = Some(Hold::For(secs));
                 (7, accepts.future_release)
             }
             // RFC 4865 §4: one of the two, not both.
-            (9, b'H') if is(name, b"HOLDUNTIL") => {
-                self.hold = Some(Hold::Until(value.and_then(date_time).ok_or(ParamError::Bad)?));
+            b'H' if words.keyword(b"HOLDUNTIL") => {
+                self.hold = Some(Hold::Until(words.value().and_then(date_time).ok_or(ParamError::Bad)?));
                 (7, accepts.future_release)
             }
-            (2, b'B') if is(name, b"BY") => {
-                self.by = Some(by(value)?);
+            b'B' if words.keyword(b"BY") => {
+                self.by = Some(by(words.value())?);
                 (8, accepts.deliver_by)
             }
             _ => return Err(ParamError::Unknown),
@@ -246,22 +251,29 @@ impl<'b> RcptParams<'b> {
     /// Reads everything behind the path.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<RcptParams<'b>, ParamError> {
         let mut params = RcptParams::default();
-        if rest.is_empty() {
-            return Ok(params);
-        }
+        params.read(rest.as_bytes(), accepts)?;
+        Ok(params)
+    }
+
+    /// The same into the default.
+    #[inline]
+    pub(crate) fn read(&mut self, rest: &'b [u8], accepts: &Accepts) -> Result<(), ParamError> {
+        let mut words = Words::new(rest)?;
         let mut seen = Seen(0);
-        for (name, value) in Words::new(rest)? {
-            if is(name.as_bytes(), b"NOTIFY") {
-                seen.once(0)?;
-                params.notify = Some(value.filter(|v| is_notify(v)).ok_or(ParamError::Bad)?);
-            } else if is(name.as_bytes(), b"ORCPT") {
-                seen.once(1)?;
-                params.orcpt = Some(orcpt(value)?);
-            } else {
-                return Err(ParamError::Unknown);
+        while let Some(first) = words.next_word() {
+            match first {
+                b'N' if words.keyword(b"NOTIFY") => {
+                    seen.once(0)?;
+                    self.notify = Some(notify(&mut words)?);
+                }
+                b'O' if words.keyword(b"ORCPT") => {
+                    seen.once(1)?;
+                    self.orcpt = Some(orcpt(words.value())?);
+                }
+                _ => return Err(ParamError::Unknown),
             }
         }
-        if accepts.dsn { Ok(params) } else { Err(ParamError::Unknown) }
+        if accepts.dsn || seen.0 == 0 { Ok(()) } else { Err(ParamError::Unknown) }
     }
 
     /// Appends the parameters, each behind a space.
@@ -301,66 +313,6 @@ impl Seen {
         self.0 |= mask;
         Ok(())
     }
-}
-
-/// Keyword and value of `esmtp-keyword ["=" esmtp-value]` (RFC 5321 §4.1.2).
-type Word<'b> = (&'b str, Option<&'b str>);
-
-/// The words of `text`, which must begin with a space unless it is empty. More than one space is taken as one.
-struct Words<'b> {
-    text: &'b str,
-    at: usize,
-}
-
-impl<'b> Words<'b> {
-    fn new(text: &'b str) -> Result<Words<'b>, ParamError> {
-        if matches!(text.as_bytes(), [] | [b' ', ..]) {
-            Ok(Words { text, at: 0 })
-        } else {
-            Err(ParamError::Bad)
-        }
-    }
-}
-
-impl<'b> Iterator for Words<'b> {
-    type Item = Word<'b>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Word<'b>> {
-        let bytes = self.text.as_bytes();
-        let mut at = self.at;
-        while bytes.get(at) == Some(&b' ') {
-            at += 1;
-        }
-        let name = at;
-        while let Some(b) = bytes.get(at)
-            && !matches!(b, b'=' | b' ')
-        {
-            at += 1;
-        }
-        let name = self.text.get(name..at).filter(|n| !n.is_empty() || bytes.len() > at)?;
-        if bytes.get(at) != Some(&b'=') {
-            self.at = at;
-            return Some((name, None));
-        }
-        let value = at + 1;
-        at = value;
-        while let Some(b) = bytes.get(at)
-            && *b != b' '
-        {
-            at += 1;
-        }
-        self.at = at;
-        let value = self.text.get(value..at)?;
-        Some((name, Some(value)))
-    }
-}
-
-/// Whether `name` is `keyword`, which is given in upper case.
-#[inline]
-fn is(name: &[u8], keyword: &[u8]) -> bool {
-    name.len() == keyword.len()
-        && name.iter().zip(keyword).fold(0, |differ, (a, b)| differ | (a.to_ascii_uppercase() ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -3,39 +3,45 @@
 use protocol_core::Timestamp;
 use protocol_core::time::Civil;
 
-use super::{Body, By, ParamError, Ret, is};
+use super::words::Words;
+use super::{Body, By, ParamError, Ret};
 use crate::limits::ORCPT_MAX;
 
-pub(super) fn decimal(value: Option<&str>) -> Result<u64, ParamError> {
-    let digits = value.map(str::as_bytes).filter(|v| matches!(v.len(), 1..=20)).ok_or(ParamError::Bad)?;
-    let mut n = 0u64;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        let next = n.checked_mul(10).and_then(|n| n.checked_add(u64::from(digit)));
-        n = next.filter(|_| digit < 10).ok_or(ParamError::Bad)?;
-    }
-    Ok(n)
+/// At most twenty digits (RFC 1870 §3).
+pub(super) fn decimal(words: &mut Words<'_>) -> Result<u64, ParamError> {
+    words.parsed(|words| {
+        let mut n = u64::from(words.digit()?);
+        // Nineteen digits fit whatever they are; only the twentieth has to be added with care.
+        for _ in 1..19 {
+            let Some(digit) = words.digit() else { return Some(n) };
+            n = n * 10 + u64::from(digit);
+        }
+        let Some(digit) = words.digit() else { return Some(n) };
+        n.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
-pub(super) fn flag(value: Option<&str>) -> Result<bool, ParamError> {
-    if value.is_none() { Ok(true) } else { Err(ParamError::Bad) }
+/// Whether there is no value. What is not a value is not read.
+pub(super) fn flag(words: &Words<'_>) -> Result<bool, ParamError> {
+    if words.at_end() { Ok(true) } else { Err(ParamError::Bad) }
 }
 
-pub(super) fn body(value: Option<&str>) -> Result<Body, ParamError> {
-    match value {
-        Some(v) if v.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBit),
-        Some(v) if v.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
-        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") => Ok(Body::Binary),
-        _ => Err(ParamError::Bad),
-    }
+pub(super) fn body(words: &mut Words<'_>) -> Result<Body, ParamError> {
+    words.parsed(|words| match words.peek()? {
+        b'8' if words.eat(b"8BITMIME") => Some(Body::EightBit),
+        b'7' if words.eat(b"7BIT") => Some(Body::SevenBit),
+        _ if words.eat(b"BINARYMIME") => Some(Body::Binary),
+        _ => None,
+    })
 }
 
-pub(super) fn ret(value: Option<&str>) -> Result<Ret, ParamError> {
-    match value {
-        Some(v) if v.eq_ignore_ascii_case("FULL") => Ok(Ret::Full),
-        Some(v) if v.eq_ignore_ascii_case("HDRS") => Ok(Ret::Headers),
-        _ => Err(ParamError::Bad),
-    }
+pub(super) fn ret(words: &mut Words<'_>) -> Result<Ret, ParamError> {
+    words.parsed(|words| {
+        if words.eat(b"FULL") {
+            return Some(Ret::Full);
+        }
+        words.eat(b"HDRS").then_some(Ret::Headers)
+    })
 }
 
 /// An Internet date-time (RFC 3339 §5.6); a fraction of a second is dropped.
@@ -193,10 +199,17 @@ fn is_utf8_address(mut text: &str) -> bool {
 }
 
 /// RFC 3461 §4.1: `NEVER` alone, or a list of the others.
-pub(super) fn is_notify(value: &str) -> bool {
-    let one_of_three = |word: &[u8]| match word.len() {
-        7 => is(word, b"SUCCESS") || is(word, b"FAILURE"),
-        _ => is(word, b"DELAY"),
-    };
-    is(value.as_bytes(), b"NEVER") || value.as_bytes().split(|b| *b == b',').all(one_of_three)
+pub(super) fn notify<'b>(words: &mut Words<'b>) -> Result<&'b str, ParamError> {
+    words.parsed(|words| {
+        let from = words.position();
+        if !words.eat(b"NEVER") {
+            while words.eat(b"SUCCESS") || words.eat(b"FAILURE") || words.eat(b"DELAY") {
+                if !words.eat(b",") {
+                    return words.since(from);
+                }
+            }
+            return None;
+        }
+        words.since(from)
+    })
 }
