@@ -16,4 +16,3 @@ pub(crate) fn is_keyword<const N: usize>(octets: &[u8; N], keyword: &[u8; N]) ->
     }
     differ == 0
 }
-

@@ -86,6 +86,8 @@ fn what_the_grammar_does_not_allow() {
         "<a@[IPv6:]>",
         "<a@[:x]>",
         "<a@[1.2.3.4>",
+        "<a@[IPv6\u{e9}:2001:db8::1]>",
+        "<a@[t\u{e9}g:x]>",
         "<postmaster>",
         "<@a:>",
         "<@a,b:c@d>",

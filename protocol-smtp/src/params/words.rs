@@ -18,11 +18,7 @@ impl<'b> Words<'b> {
     /// `text` begins with a space unless it is empty.
     #[inline]
     pub(super) fn new(text: &'b [u8]) -> Result<Words<'b>, ParamError> {
-        if matches!(text, [] | [b' ', ..]) {
-            Ok(Words { text, at: 0 })
-        } else {
-            Err(ParamError::Bad)
-        }
+        if matches!(text, [] | [b' ', ..]) { Ok(Words { text, at: 0 }) } else { Err(ParamError::Bad) }
     }
 
     #[inline]
@@ -69,10 +65,7 @@ impl<'b> Words<'b> {
 
     /// The value as one of a few words: [`Words::eat`] them in `read`, which must come to the value's end.
     #[inline]
-    pub(super) fn parsed<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Result<T, ParamError> {
+    pub(super) fn parsed<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ParamError> {
         let value = if self.eat(b"=") { read(self) } else { None };
         value.filter(|_| self.at_end()).ok_or(ParamError::Bad)
     }
