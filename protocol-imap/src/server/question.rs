@@ -13,7 +13,7 @@ pub use protocol_core::sasl::Secret;
 use super::list::{self, Folder, StatusData, StatusQuery};
 use super::reason::{Bye, No};
 use super::request::{Storing, keywords, system_flags};
-use super::search::{Found, Program, Searching};
+use super::search::{Answer, Found, Program, Searching};
 use super::select::{self, Selected};
 use super::session::ServerSession;
 use super::state::Event;
@@ -224,7 +224,7 @@ impl Running {
 
     /// Completes EXPUNGE and UID EXPUNGE: these went, in rising order.
     pub fn expunged(self, uids: &[u32], session: &mut ServerSession, out: &mut SendBuf) {
-        session.view.expunge(uids.iter().copied(), out);
+        session.view.expunge(uids.iter().copied());
         session.complete_ok(|_, _| {}, out);
     }
 
@@ -292,7 +292,7 @@ impl Running {
             write_copy_uid(uid_validity, pairs, out);
             out.push(b"Moved\r\n");
         }
-        session.view.expunge(pairs.iter().map(|(from, _)| *from), out);
+        session.view.expunge(pairs.iter().map(|(from, _)| *from));
         session.complete_ok(|_, _| {}, out);
     }
 
@@ -387,18 +387,11 @@ impl ServerSession {
     }
 
     fn searched(&mut self, searching: &Searching<'_>, program: &Program, found: &Found, out: &mut SendBuf) {
-        let tag = self.tag;
-        found.write(
-            searching,
-            program.wants_modseq(),
-            tag.as_ref().map_or("", |t| t.as_str()).as_bytes(),
-            self.enabled().rev2,
-            &self.view,
-            out,
-        );
+        let answer = Answer::new(searching, found, program.wants_modseq(), self.enabled().rev2);
         if searching.search.returns.is_some_and(|r| r.save) {
             self.saved = found.saved(searching, &self.view);
         }
+        self.answer_search(answer, found, out);
         self.complete_ok(|_, _| {}, out);
     }
 

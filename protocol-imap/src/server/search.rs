@@ -3,6 +3,7 @@
 //! Most searches are decided by the row alone. What is not is asked for step by step: the structure (whose
 //! envelope answers FROM, SUBJECT and their kin), the header, and last the text.
 
+mod answer;
 mod found;
 mod needle;
 mod program;
@@ -13,6 +14,7 @@ use super::reason::{Bad, No};
 use super::session::{Refused, ServerSession};
 use crate::codec::{Search, SearchReturn};
 
+pub(super) use answer::Answer;
 pub use found::Found;
 pub use program::Program;
 

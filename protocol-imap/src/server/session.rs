@@ -19,6 +19,7 @@ use super::list::Style;
 use super::question::{Append, Authenticate, Connect, Running, Secret, UpgradeTls};
 use super::reason::{Bad, Bye, No};
 use super::request::Request;
+use super::search::{Answer, Found};
 use super::state::{Event, Level, Phase, State};
 use super::targets::{Message, Targets};
 use super::view::{Change, View};
@@ -120,6 +121,9 @@ pub struct ServerSession {
     /// The message was announced inside `UTF8 (...)`, and as literal8.
     append_utf8: bool,
     append_binary: bool,
+    /// The response to SEARCH that did not fit, and the last line of an answer that did not.
+    searched: Option<(Answer, Found)>,
+    held: Option<SendBuf>,
     /// What is answered when the octets in the way are gone, and whether any are.
     drained: Option<Refused>,
     draining: bool,
@@ -178,6 +182,8 @@ impl ServerSession {
             chunk_left: 0,
             append_utf8: false,
             append_binary: false,
+            searched: None,
+            held: None,
             drained: None,
             draining: false,
             asked: false,
@@ -388,7 +394,12 @@ impl ServerSession {
             Phase::SaslLine => self.next_sasl_line(input, out),
             Phase::Message | Phase::MessageEnd => self.next_piece(input, out),
             Phase::Drain => self.next_drained(input, out),
+            Phase::Idle if !self.tell_if_idle(out) => Next::Again,
             Phase::Idle => self.next_done(input, out),
+            Phase::Answering => {
+                self.next_of_answer(out);
+                Next::Again
+            }
             // An answer is awaited; `poll` has answered what nobody did.
             Phase::Running | Phase::Sasl | Phase::AppendAsked | Phase::Upgrade | Phase::Ended => {
                 Next::NeedInput
@@ -520,10 +531,14 @@ impl ServerSession {
     pub(super) fn end(&mut self, why: CloseReason) {
         self.close = why;
         self.apply(Event::End);
+        (self.searched, self.held) = (None, None);
         self.view.clear();
     }
 
     pub(super) fn end_with(&mut self, bye: Bye, why: CloseReason, out: &mut SendBuf) {
+        if self.searched.as_ref().is_some_and(|(answer, _)| answer.is_inside_line()) {
+            out.push(b"\r\n");
+        }
         out.push(b"* BYE ");
         bye.write(out);
         self.end(why);

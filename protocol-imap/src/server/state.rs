@@ -17,7 +17,9 @@
 //! A command goes `Line → Running → Line`. Three go further: AUTHENTICATE alternates between `Sasl` (the
 //! driver's turn) and `SaslLine` (the client's); APPEND passes `AppendAsked`, then `Message` while its literal
 //! streams through, then `MessageEnd`, then `Running` for the commit; IDLE stays in `Idle` until DONE. A
-//! refused or damaged command whose octets still come is read to its end in `Drain`.
+//! refused or damaged command whose octets still come is read to its end in `Drain`. An answer that grows with
+//! the folder and is above the send buffer's high-water mark goes on in `Answering`, poll by poll, before the
+//! next command is looked at.
 
 /// RFC 9051 §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub enum Phase {
     Line,
     /// The driver carries out a command.
     Running,
+    /// The answer to a command is known and longer than the send buffer takes at once.
+    Answering,
     /// The driver judges a response of AUTHENTICATE, or LOGIN.
     Sasl,
     /// The client's next response of AUTHENTICATE.
@@ -74,6 +78,10 @@ pub enum Event {
     CompleteSelect,
     /// The driver completed CLOSE or UNSELECT.
     CompleteClose,
+    /// The answer does not fit into the send buffer.
+    HoldAnswer,
+    /// Its last line is written.
+    EndAnswer,
     /// LOGIN or AUTHENTICATE goes to the driver.
     AskSasl,
     /// A challenge went out.
@@ -122,6 +130,8 @@ pub const TABLE: &[Transition] = &[
     (Phase::Running, KNOWN, Event::Complete, Phase::Line, None),
     (Phase::Running, &[User], Event::CompleteSelect, Phase::Line, Some(Selected)),
     (Phase::Running, &[Selected], Event::CompleteClose, Phase::Line, Some(User)),
+    (Phase::Line, KNOWN, Event::HoldAnswer, Phase::Answering, None),
+    (Phase::Answering, KNOWN, Event::EndAnswer, Phase::Line, None),
     (Phase::Line, &[Stranger], Event::AskSasl, Phase::Sasl, None),
     (Phase::SaslLine, &[Stranger], Event::AskSasl, Phase::Sasl, None),
     (Phase::Sasl, &[Stranger], Event::Challenge, Phase::SaslLine, None),
@@ -146,6 +156,7 @@ pub const TABLE: &[Transition] = &[
     (Phase::Connect, ANY, Event::End, Phase::Ended, None),
     (Phase::Line, ANY, Event::End, Phase::Ended, None),
     (Phase::Running, ANY, Event::End, Phase::Ended, None),
+    (Phase::Answering, ANY, Event::End, Phase::Ended, None),
     (Phase::Sasl, ANY, Event::End, Phase::Ended, None),
     (Phase::SaslLine, ANY, Event::End, Phase::Ended, None),
     (Phase::AppendAsked, ANY, Event::End, Phase::Ended, None),

@@ -61,6 +61,11 @@ pub struct View {
     added: Vec<u32>,
     flags: BTreeMap<u32, (FlagBits, u64)>,
     expunged: BTreeSet<u32>,
+    /// EXPUNGE responses that are yet to be written, behind what these messages left in the view: a number,
+    /// and how often it is told. Numbers fall as messages go, so neighbours that went share one entry.
+    expunging: Vec<(u32, u32)>,
+    /// How many entries of `expunging` are written.
+    expunging_done: usize,
     /// Modification sequence as of which the client was told everything, but for what `told` says.
     baseline: u64,
     /// Messages whose flags were told later than `baseline`.
@@ -255,9 +260,9 @@ impl View {
         self.expunged.contains(&uid)
     }
 
-    /// Removes these UIDs (in rising order) from the view, and tells so: `EXPUNGE` for each that was there.
-    /// Changes to the others stay waiting.
-    pub(super) fn expunge(&mut self, uids: impl Iterator<Item = u32>, out: &mut SendBuf) {
+    /// Removes these UIDs (in rising order) from the view; [`View::tell_expunged`] tells so of each that was
+    /// there. Changes to the others stay waiting.
+    pub(super) fn expunge(&mut self, uids: impl Iterator<Item = u32>) {
         let mut gone = uids.peekable();
         if gone.peek().is_none() {
             return;
@@ -281,9 +286,11 @@ impl View {
                 }
                 let Some(g) = next_gone else { break };
                 // Numbers fall with each EXPUNGE, so the client counts from what is left.
-                out.push(b"* ");
-                out.push_decimal(u64::from(self.count + 1));
-                out.push(b" EXPUNGE\r\n");
+                let number = self.count + 1;
+                match self.expunging.last_mut() {
+                    Some((last, times)) if *last == number => *times += 1,
+                    _ => self.expunging.push((number, 1)),
+                }
                 removed += 1;
                 self.flags.remove(&g);
                 self.told.remove(&g);
@@ -294,11 +301,38 @@ impl View {
         debug_assert_eq!(self.count + removed, old_count);
     }
 
-    /// Tells what waits. Without `expunge`, messages that went stay counted.
-    pub(super) fn tell(&mut self, expunge: bool, how: Telling, out: &mut SendBuf) {
+    /// Writes `EXPUNGE` for what [`View::expunge`] removed, as long as `out` is not high. Whether all are told.
+    pub(super) fn tell_expunged(&mut self, out: &mut SendBuf) -> bool {
+        while let Some((number, times)) = self.expunging.get_mut(self.expunging_done) {
+            if out.is_high() {
+                return false;
+            }
+            out.push(b"* ");
+            out.push_decimal(u64::from(*number));
+            out.push(b" EXPUNGE\r\n");
+            *times -= 1;
+            if *times == 0 {
+                self.expunging_done += 1;
+            }
+        }
+        self.expunging_done = 0;
+        self.expunging.clear();
+        self.expunging.shrink_to(64);
+        true
+    }
+
+    /// Tells what waits, as long as `out` is not high; what does not fit waits on. Whether all is told. Without
+    /// `expunge`, messages that went stay counted.
+    pub(super) fn tell(&mut self, expunge: bool, how: Telling, out: &mut SendBuf) -> bool {
+        if !self.tell_expunged(out) {
+            return false;
+        }
         if expunge && !self.expunged.is_empty() {
             let gone = core::mem::take(&mut self.expunged);
-            self.expunge(gone.into_iter(), out);
+            self.expunge(gone.into_iter());
+            if !self.tell_expunged(out) {
+                return false;
+            }
         }
         if !self.added.is_empty() {
             let added = core::mem::take(&mut self.added);
@@ -309,9 +343,12 @@ impl View {
             }
             self.added = added;
             self.added.clear();
+            self.added.shrink_to(64);
         }
         self.tell_keywords(out);
-        while let Some((uid, (flags, modseq))) = self.flags.pop_first() {
+        while !out.is_high()
+            && let Some((uid, (flags, modseq))) = self.flags.pop_first()
+        {
             let Some(number) = self.number(uid) else { continue };
             self.tell_flags(uid, flags, modseq);
             out.push(b"* ");
@@ -325,6 +362,7 @@ impl View {
             self.write_flags(flags, out);
             out.push(b")\r\n");
         }
+        self.flags.is_empty()
     }
 
     // ---- writing --------------------------------------------------------------------------------------

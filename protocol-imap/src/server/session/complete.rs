@@ -8,6 +8,7 @@ use crate::server::CloseReason;
 use crate::server::capability::{self, Situation};
 use crate::server::limits::BAD_COMMANDS_MAX;
 use crate::server::reason::{Bad, Bye, No};
+use crate::server::search::{Answer, Found};
 use crate::server::state::{Event, Level, Phase};
 use crate::server::view::Telling;
 
@@ -47,11 +48,15 @@ impl ServerSession {
 
     /// An OK for the command under way, behind what waits to be told.
     pub(super) fn write_ok(&mut self, code: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
-        self.tell_what_waits(out);
-        self.write_tag(out);
-        out.push(b"OK ");
-        code(self, out);
-        self.write_completed(out);
+        self.finish(
+            |session, out| {
+                session.write_tag(out);
+                out.push(b"OK ");
+                code(session, out);
+                session.write_completed(out);
+            },
+            out,
+        );
     }
 
     pub(in crate::server) fn complete_no(&mut self, why: No, out: &mut SendBuf) {
@@ -63,8 +68,7 @@ impl ServerSession {
             // RFC 5182 §2.1: a SEARCH that was to save and fails saves nothing.
             self.saved.clear();
         }
-        self.tell_what_waits(out);
-        self.write_no(why, out);
+        self.finish(|session, out| session.write_no(why, out), out);
     }
 
     pub(in crate::server) fn complete_refused(&mut self, why: Refused, out: &mut SendBuf) {
@@ -78,22 +82,72 @@ impl ServerSession {
         }
     }
 
-    pub(super) fn tell_what_waits(&mut self, out: &mut SendBuf) {
+    /// Writes the last line of a command's answer, when all that comes before it is written. What does not fit
+    /// into `out` follows at the next polls ([`Phase::Answering`]), and the line behind it.
+    fn finish(&mut self, line: impl FnOnce(&Self, &mut SendBuf), out: &mut SendBuf) {
+        if self.go_on(out) {
+            return line(self, out);
+        }
+        let mut held = SendBuf::with_high_water(usize::MAX);
+        line(self, &mut held);
+        self.held = Some(held);
+        self.apply(Event::HoldAnswer);
+    }
+
+    /// Goes on with an answer that did not fit.
+    pub(super) fn next_of_answer(&mut self, out: &mut SendBuf) {
+        if !self.go_on(out) {
+            return;
+        }
+        if let Some(line) = self.held.take() {
+            out.push(line.bytes());
+        }
+        self.apply(Event::EndAnswer);
+    }
+
+    /// Writes what comes before the last line, as long as `out` is not high. Whether it is all written.
+    fn go_on(&mut self, out: &mut SendBuf) -> bool {
+        if let Some((mut answer, found)) = self.searched.take() {
+            let tag = self.tag.as_ref().map_or("", |t| t.as_str()).as_bytes();
+            if !answer.write(&found, tag, &self.view, out) {
+                self.searched = Some((answer, found));
+                return false;
+            }
+        }
+        self.view.tell_expunged(out) && self.tell_what_waits(out)
+    }
+
+    /// Begins the response to SEARCH, of which the rest waits for [`ServerSession::complete_ok`].
+    pub(in crate::server) fn answer_search(&mut self, mut answer: Answer, found: &Found, out: &mut SendBuf) {
+        if self.state.phase() != Phase::Running {
+            return;
+        }
+        let tag = self.tag.as_ref().map_or("", |t| t.as_str()).as_bytes();
+        if !answer.write(found, tag, &self.view, out) {
+            self.searched = Some((answer, found.clone()));
+        }
+    }
+
+    /// Whether all is told.
+    fn tell_what_waits(&mut self, out: &mut SendBuf) -> bool {
         let properties = self.name.properties();
         if self.state.level() == Level::Selected && !properties.changes_mailbox {
             // A command that uses numbers lets none shift, not even when others may: see `MOVE`.
-            self.view.tell(!properties.uses_numbers, self.telling(), out);
+            return self.view.tell(!properties.uses_numbers, self.telling(), out);
         }
+        true
     }
 
     pub(super) fn telling(&self) -> Telling {
         Telling { modseq: self.enabled.condstore, rev2: self.enabled.rev2 }
     }
 
-    pub(super) fn tell_if_idle(&mut self, out: &mut SendBuf) {
+    /// In IDLE, tells what waits as long as `out` is not high. Whether nothing waits any more.
+    pub(super) fn tell_if_idle(&mut self, out: &mut SendBuf) -> bool {
         if self.state.phase() == Phase::Idle && self.state.level() == Level::Selected {
-            self.view.tell(true, self.telling(), out);
+            return self.view.tell(true, self.telling(), out);
         }
+        true
     }
 
     // ---- writing --------------------------------------------------------------------------------------
