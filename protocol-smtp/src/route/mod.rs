@@ -3,7 +3,8 @@
 //! **It is** three steps. [`hosts`] turns a destination and its MX answer into host names in the order to
 //! try them; [`candidates`] turns their addresses into at most [`ADDRESSES_MAX`] addresses to dial, none of
 //! which is forbidden; [`Walk`] goes through them, remembers what became of each recipient, and says when the
-//! attempt is over. [`TlsDemand`] and [`after_tls`] say what encryption each connection needs.
+//! attempt is over. [`posture::plan`] says which hosts may be used, and what each connection and its
+//! certificate must show; [`dane`] judges certificates by TLSA records. [`TlsDemand`] and [`after_tls`] say what encryption each connection needs.
 //!
 //! **It is not** a resolver, and it dials nothing.
 //!
@@ -11,8 +12,10 @@
 //! [`hosts`], ask for A and AAAA of each host, call [`candidates`], and do what [`Walk::next`] says.
 //! Every failure is a [`Failure`](crate::queue::Failure) in a verdict: class 5 is for good, class 4 is not.
 
+pub mod dane;
 mod mx;
 mod net;
+pub mod posture;
 mod tls;
 mod walk;
 
@@ -22,4 +25,4 @@ pub use mx::{
 };
 pub use net::is_public;
 pub use tls::{Contradiction, Proceed, Tls, TlsDemand, TlsMode, TlsOutcome, TlsSettings, after_tls};
-pub use walk::{HostResult, Next, Walk};
+pub use walk::{Conditioned, HostResult, Next, Walk};

@@ -69,7 +69,8 @@ pub enum DnsFailure {
 }
 
 impl DnsFailure {
-    fn text(self) -> &'static str {
+    /// In words.
+    pub fn text(self) -> &'static str {
         match self {
             DnsFailure::ServFail => "the name server failed",
             DnsFailure::Timeout => "the name server did not answer in time",

@@ -13,8 +13,7 @@ use crate::status::Status;
 /// tried twice. The others go on to the next host.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    candidates: Vec<Candidate>,
-    demand: TlsDemand,
+    candidates: Vec<Conditioned>,
     /// Which of the candidates is next.
     at: usize,
     /// The next connection goes without TLS to the host that was dialled last.
@@ -25,6 +24,18 @@ pub struct Walk {
     health: Health,
     /// The attempt is over, whoever is left.
     over: bool,
+}
+
+/// An address, and under what conditions it is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conditioned {
+    /// Where to.
+    pub candidate: Candidate,
+    /// What the connection needs.
+    pub demand: TlsDemand,
+    /// Which variable would relax the demand ([`HostPlan::variable`](super::posture::HostPlan)); where none
+    /// is named, those of the settings are.
+    pub variable: Option<&'static str>,
 }
 
 /// What to do next.
@@ -74,11 +85,17 @@ pub enum HostResult {
 }
 
 impl Walk {
-    /// At the first candidate. `candidates` is not empty, as [`candidates`](super::candidates) gives it.
+    /// At the first candidate, one demand for all. `candidates` is not empty, as
+    /// [`candidates`](super::candidates) gives it.
     pub fn new(candidates: Vec<Candidate>, demand: TlsDemand, recipients: &[u16]) -> Walk {
+        let conditioned = |candidate| Conditioned { candidate, demand, variable: None };
+        Walk::conditioned(candidates.into_iter().map(conditioned).collect(), recipients)
+    }
+
+    /// At the first candidate, each under its own conditions.
+    pub fn conditioned(candidates: Vec<Conditioned>, recipients: &[u16]) -> Walk {
         Walk {
             candidates,
-            demand,
             at: 0,
             plaintext: false,
             pending: Vec::from(recipients),
@@ -100,9 +117,9 @@ impl Walk {
     /// What to do now. The same until [`Walk::report`] is called.
     pub fn next(&self) -> Next {
         match self.candidates.get(self.at) {
-            Some(candidate) if !self.pending.is_empty() && !self.over => Next::Dial {
-                candidate: candidate.clone(),
-                demand: self.demand,
+            Some(to) if !self.pending.is_empty() && !self.over => Next::Dial {
+                candidate: to.candidate.clone(),
+                demand: to.demand,
                 plaintext: self.plaintext,
                 recipients: self.pending.clone(),
             },
@@ -112,14 +129,17 @@ impl Walk {
 
     /// What became of the connection that [`Walk::next`] asked for.
     pub fn report(&mut self, result: HostResult) {
-        let Some(candidate) = self.candidates.get(self.at) else { return };
+        let Some(Conditioned { candidate, demand, variable }) = self.candidates.get(self.at) else { return };
+        let (demand, variable) = (*demand, *variable);
         let host = format!("{} [{}]", candidate.host, candidate.address);
         match result {
             HostResult::NoConnection(why) => {
                 let reply = format!("{host}: {why}");
                 self.go_on(Failure { status: Status::NO_ANSWER, reply });
             }
-            HostResult::Tls(outcome, why) => self.report_tls(outcome, format!("{host}: {why}")),
+            HostResult::Tls(outcome, why) => {
+                self.report_tls(after_tls(demand, outcome), variable, format!("{host}: {why}"));
+            }
             HostResult::NoSession(failure) => {
                 self.health = Health::Busy;
                 self.go_on(failure);
@@ -140,14 +160,17 @@ impl Walk {
         }
     }
 
-    fn report_tls(&mut self, outcome: TlsOutcome, text: String) {
+    fn report_tls(&mut self, proceed: Proceed, variable: Option<&str>, text: String) {
         self.health = Health::Good; // it is there; what is wrong with it is no reason for fewer connections
-        match after_tls(self.demand, outcome) {
+        match proceed {
             Proceed::Plaintext if !self.plaintext => self.plaintext = true,
             Proceed::Defer(status) => {
-                let variable = match status == Status::NO_TLS {
-                    true => "SMTP_OUTBOUND_TLS_MODE, SMTP_OUTBOUND_REQUIRE_STARTTLS",
-                    false => "SMTP_OUTBOUND_ALLOW_INVALID_CERTS, SMTP_OUTBOUND_TLS_MODE",
+                let variable = match variable {
+                    Some(variable) => variable,
+                    None if status == Status::NO_TLS => {
+                        "SMTP_OUTBOUND_TLS_MODE, SMTP_OUTBOUND_REQUIRE_STARTTLS"
+                    }
+                    None => "SMTP_OUTBOUND_ALLOW_INVALID_CERTS, SMTP_OUTBOUND_TLS_MODE",
                 };
                 self.go_on(Failure { status, reply: format!("{text} ({variable})") });
             }

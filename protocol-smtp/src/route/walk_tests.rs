@@ -109,3 +109,19 @@ fn routing_failures_settle_all_recipients() {
     assert_eq!(health, Health::Unreachable);
     assert!(matches!(verdicts[0].1, Verdict::Temporary(_)));
 }
+
+#[test]
+fn so4_every_candidate_has_its_own_demand() {
+    let candidate = |n| Candidate { host: format!("m{n}.test"), address: [9, 9, 9, n].into(), port: 25 };
+    let strict = Conditioned { candidate: candidate(0), demand: STRICT, variable: Some("VARIABLE") };
+    let open = Conditioned { candidate: candidate(1), demand: OPEN, variable: None };
+    let mut walk = Walk::conditioned(vec![strict, open], &[0]);
+    assert!(matches!(walk.next(), Next::Dial { demand, .. } if demand == STRICT));
+    walk.report(HostResult::Tls(TlsOutcome::Broken, "broken".to_string()));
+    assert!(matches!(walk.next(), Next::Dial { demand, plaintext: false, .. } if demand == OPEN));
+    walk.report(HostResult::Tls(TlsOutcome::Broken, "broken".to_string()));
+    assert_eq!(dialled(&walk), ("m1.test".to_string(), true, vec![0]));
+    walk.report(HostResult::NoConnection("refused".to_string()));
+    let Verdict::Temporary(why) = &finished(&walk).0[0].1 else { panic!() };
+    assert_eq!((why.status, why.reply.as_str()), (Status::BAD_TLS, "m0.test [9.9.9.0]: broken (VARIABLE)"));
+}
