@@ -6,6 +6,7 @@
 
 mod canonical;
 mod key;
+mod record;
 
 use std::fmt::Write as _;
 
@@ -18,6 +19,7 @@ use protocol_core::message::header::trim;
 use canonical::relaxed_field;
 pub use canonical::{BodyDigest, BodyHash};
 pub use key::{BadKey, Key};
+pub use record::KeyKind;
 
 /// How long a signature is valid: longer than any queue holds a message with the default settings, short
 /// enough that a copy cannot be sent again for months.

@@ -9,6 +9,7 @@ use storage::Storage;
 
 use crate::config::Config;
 use crate::dns::Resolver;
+use crate::signing::Signing;
 use crate::smtp;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -28,6 +29,8 @@ pub struct App {
     pub imap: Arc<protocol_imap::server::ServerConfig>,
     /// The name servers.
     pub resolver: Resolver,
+    /// Keys that sign what leaves.
+    pub signing: Signing,
     /// Set when the server stops.
     pub stop: Stop,
     /// Notified when a job was queued on this node.

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod net;
 pub mod outbound;
 pub mod serve;
+pub mod signing;
 pub mod smtp;
 pub mod task;
 pub mod tls;

@@ -10,14 +10,15 @@ use event_listener::Event;
 use futures_lite::{StreamExt, future};
 use storage::{Storage, StorageOptions, SurrealOptions};
 
-use crate::admin::Context;
 use crate::admin::server::Listener as AdminListener;
+use crate::admin::{Context, rotate};
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
 use crate::dns::Resolver;
 use crate::http::{Health, Http};
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
+use crate::signing::Signing;
 use crate::tls::{ClientTls, ServerTls};
 use crate::{again, http, imap, logging, outbound, smtp, task};
 
@@ -106,6 +107,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     }
     let client_tls = ClientTls::open(config.tls.extra_roots_file.as_deref())?;
     let resolver = Resolver::open(&config.dns).map_err(StartError)?;
+    let signing = Signing::open(&config.dkim).map_err(StartError)?;
     let listeners = net::bind(&config).map_err(|errors| {
         StartError(errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\ninbox: "))
     })?;
@@ -124,6 +126,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         tls: tls.clone(),
         client_tls,
         resolver,
+        signing,
         stop: stop.clone(),
         queued: Event::new(),
     });
@@ -180,6 +183,7 @@ impl Started {
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();
         task::spawn(collect(app.storage.clone())).detach();
+        task::spawn(rotate::tend(context.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));
         let limits = Limits::new(app.config.server.max_connections, app.config.server.max_connections_per_ip);
         let dispatch = dispatcher(app.clone(), http);

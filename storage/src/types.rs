@@ -122,6 +122,18 @@ pub struct DomainSettings {
     pub dkim_public_key_b64: Option<String>,
     pub dkim_ed25519_public_key_b64: Option<String>,
     pub dkim_headers: Option<String>,
+    /// Keys that are to sign once their records are published, sealed, and their public halves.
+    pub dkim_next_selector: Option<String>,
+    pub dkim_next_private_key_b64_pkcs8: Option<String>,
+    pub dkim_next_ed25519_private_key_b64_pkcs8: Option<String>,
+    pub dkim_next_public_key_b64: Option<String>,
+    pub dkim_next_ed25519_public_key_b64: Option<String>,
+    /// Keys that signed before: their records stay published until then (seconds since 1970). The private
+    /// halves are gone.
+    pub dkim_old_selector: Option<String>,
+    pub dkim_old_public_key_b64: Option<String>,
+    pub dkim_old_ed25519_public_key_b64: Option<String>,
+    pub dkim_old_until: Option<u64>,
     pub require_spf_pass: Option<bool>,
     pub require_dkim_pass: Option<bool>,
     pub require_dmarc_pass: Option<bool>,

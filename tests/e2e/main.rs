@@ -7,4 +7,5 @@ mod harness;
 mod imap_clients;
 mod inbound;
 mod outbound;
+mod signing;
 mod startup;

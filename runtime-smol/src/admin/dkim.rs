@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use storage::{Domain, Keys, Purpose};
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, rotate};
 use crate::config::Config;
 
 const RSA_BITS: usize = 2048;
-/// RFC 8301 §3.2.
-const RSA_BITS_MIN: usize = 1024;
+/// RFC 8301 §3.2 advises against shorter ones, and the library that signs refuses them.
+const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 4096;
 
 /// A private key in PKCS#8 and the public half as a DNS record wants it, both in base64.
@@ -93,13 +93,12 @@ pub(super) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
         record(format!("{name}."), "MX", format!("10 {host}.")),
         record(format!("{name}."), "TXT", "v=spf1 mx -all".into()),
     ];
-    let selector = domain.settings.dkim_selector.as_deref().unwrap_or(&config.dkim.selector);
-    if let Some(key) = &domain.settings.dkim_public_key_b64 {
-        out.push(record(format!("{selector}._domainkey.{name}."), "TXT", format!("v=DKIM1; k=rsa; p={key}")));
-    }
-    if let Some(key) = &domain.settings.dkim_ed25519_public_key_b64 {
-        let owner = format!("{selector}-ed25519._domainkey.{name}.");
-        out.push(record(owner, "TXT", format!("v=DKIM1; k=ed25519; p={key}")));
+    let s = &domain.settings;
+    let selector = s.dkim_selector.as_deref().unwrap_or(&config.dkim.selector);
+    let (rsa, ed25519) = (s.dkim_public_key_b64.as_ref(), s.dkim_ed25519_public_key_b64.as_ref());
+    let signing = rotate::key_records(name, selector, rsa, ed25519);
+    for key in signing.into_iter().chain(rotate::next_records(domain)).chain(rotate::old_records(domain)) {
+        out.push(record(format!("{}.", key.name), "TXT", key.kind.record(&key.public)));
     }
     let policy = format!("v=DMARC1; p=none; rua=mailto:postmaster@{name}");
     out.push(record(format!("_dmarc.{name}."), "TXT", policy));

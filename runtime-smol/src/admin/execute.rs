@@ -12,7 +12,7 @@ use storage::{
     Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields};
+use super::{Failure, QueueAction, Request, dkim, fields, rotate};
 use crate::config::Config;
 use crate::wire::wall_now;
 
@@ -32,7 +32,7 @@ pub struct Context {
     pub wake_queue: Arc<dyn Fn() + Send + Sync>,
 }
 
-type Answer = Result<Value, Failure>;
+pub(super) type Answer = Result<Value, Failure>;
 
 /// Carries out a request that needs no messages besides.
 pub async fn execute(context: &Context, request: Request) -> Answer {
@@ -57,6 +57,8 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
                 .map_err(|e| explained(&format!("domain {name}"), e))?;
             Ok(json!({"deleted": name}))
         }
+        Request::DomainRotateDkim { domain, finish: false } => rotate::begin(context, &domain).await,
+        Request::DomainRotateDkim { domain, finish: true } => rotate::finish(context, &domain).await,
         Request::MailboxCreate { address, password, name, quota } => {
             let password = password_octets(password.0.expose())?;
             mailbox_create(storage, &address, &password, &name, quota).await
@@ -131,7 +133,7 @@ async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, 
         context.storage.store().org(org).await.map_err(|e| explained(&format!("organisation {org}"), e))?;
     let mut row = Domain { name: name.clone(), org: org.id, settings: DomainSettings::default() };
     row.settings.dkim_selector = Some(context.config.dkim.selector.clone());
-    let mut notes = fields::apply(keys, &mut row, set)?;
+    let notes = fields::apply(keys, &mut row, set)?;
     if row.settings.dkim_private_key_b64_pkcs8.is_none() {
         let pair = blocking::unblock(dkim::make_rsa).await?;
         row.settings.dkim_private_key_b64_pkcs8 =
@@ -146,7 +148,6 @@ async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, 
     }
     let added = context.storage.store().add_domain(&row).await;
     added.map_err(|e| explained(&format!("domain {name}"), e))?;
-    notes.push("this version keeps the DKIM keys and does not sign with them yet".into());
     let dns = dkim::records(&context.config, &row);
     Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns, "notes": notes}))
 }
@@ -176,7 +177,7 @@ async fn domain_list(storage: &Storage) -> Answer {
     Ok(domains.iter().map(|d| json!({"domain": d.name, "org": names.get(&d.org)})).collect())
 }
 
-async fn domain_row(storage: &Storage, domain: &str) -> Result<Domain, Failure> {
+pub(super) async fn domain_row(storage: &Storage, domain: &str) -> Result<Domain, Failure> {
     let name = domain_name(domain)?;
     storage.store().domain(&name).await.map_err(|e| explained(&format!("domain {name}"), e))
 }
@@ -361,7 +362,7 @@ pub(super) fn failed(error: Error) -> Failure {
 }
 
 /// RFC 3339, in UTC.
-fn iso(time: Timestamp) -> String {
+pub(super) fn iso(time: Timestamp) -> String {
     let c = time.civil();
     format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
 }

@@ -9,7 +9,6 @@ use crate::config::is_hostname;
 
 /// Fields whose feature is not part of this version: they are kept, and a note says so.
 const WITHOUT_EFFECT: &[&str] = &[
-    "dkim_headers",
     "require_spf_pass",
     "require_dkim_pass",
     "require_dmarc_pass",
@@ -62,7 +61,8 @@ fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Resu
         }
         "dkim_headers" => {
             let good = |v: &str| {
-                v.split(',').all(|n| !n.trim().is_empty() && n.trim().bytes().all(|b| b.is_ascii_graphic()))
+                let name = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+                v.split(',').all(|n| name(n.trim()))
             };
             s.dkim_headers = checked(value, good, "header field names separated by commas")?;
         }

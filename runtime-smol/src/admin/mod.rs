@@ -7,6 +7,7 @@ mod execute;
 mod fields;
 mod frame;
 pub mod mbox;
+pub mod rotate;
 pub mod server;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub enum Request {
     DomainShow { domain: String },
     DomainList,
     DomainDelete { domain: String },
+    DomainRotateDkim { domain: String, finish: bool },
     MailboxCreate { address: String, password: Password, name: String, quota: Option<u64> },
     MailboxPasswd { address: String, password: Password },
     MailboxDisable { address: String, disabled: bool },

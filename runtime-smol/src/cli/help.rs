@@ -13,6 +13,9 @@ inbox: a mail server
     inbox org create NAME | list | delete NAME
     inbox domain add DOMAIN --org NAME [--set FIELD=VALUE]...
     inbox domain set DOMAIN FIELD=VALUE... | show DOMAIN | list | delete DOMAIN
+    inbox domain rotate-dkim DOMAIN [--finish]
+                                      new DKIM keys beside the old ones and their DNS records; the old keys sign
+                                      until the new records are published (looked up hourly, or by --finish)
     inbox mailbox create ADDRESS --password-stdin [--name TEXT] [--quota BYTES]
     inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS

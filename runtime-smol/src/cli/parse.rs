@@ -56,7 +56,8 @@ pub struct Usage(pub String);
 const VALUED: &[&str] =
     &["--data-dir", "--env-file", "--org", "--set", "--name", "--quota", "--to", "--mailbox", "--folder"];
 /// Options that do not.
-const FLAGS: &[&str] = &["--json", "--deliver", "--repair", "--password-stdin", "--help", "--version"];
+const FLAGS: &[&str] =
+    &["--json", "--deliver", "--repair", "--finish", "--password-stdin", "--help", "--version"];
 /// Options of every command.
 const COMMON: &[&str] = &["--data-dir", "--env-file", "--json"];
 /// First words that later versions have.
@@ -230,6 +231,11 @@ fn domain(args: &Args, words: &[&str]) -> Result<Command, Usage> {
                 set,
             }));
         }
+        ["rotate-dkim", domain] => {
+            args.allow(&["--finish"])?;
+            let finish = args.has("--finish");
+            return Ok(Command::Admin(Request::DomainRotateDkim { domain: (*domain).into(), finish }));
+        }
         ["set", domain, set @ ..] if !set.is_empty() => Request::DomainSet {
             domain: (*domain).into(),
             set: set.iter().map(|s| assignment(s)).collect::<Result<_, _>>()?,
@@ -240,7 +246,7 @@ fn domain(args: &Args, words: &[&str]) -> Result<Command, Usage> {
         _ => {
             return Err(Usage(
                 "inbox domain add DOMAIN --org NAME [--set FIELD=VALUE]... | set DOMAIN FIELD=VALUE... | \
-                 show DOMAIN | list | delete DOMAIN"
+                 show DOMAIN | list | delete DOMAIN | rotate-dkim DOMAIN [--finish]"
                     .into(),
             ));
         }
@@ -350,6 +356,11 @@ mod tests {
             ("org delete acme", "Admin(OrgDelete { name: \"acme\" })"),
             ("domain list", "Admin(DomainList)"),
             ("domain show a.test", "Admin(DomainShow { domain: \"a.test\" })"),
+            ("domain rotate-dkim a.test", "Admin(DomainRotateDkim { domain: \"a.test\", finish: false })"),
+            (
+                "domain rotate-dkim a.test --finish",
+                "Admin(DomainRotateDkim { domain: \"a.test\", finish: true })",
+            ),
             ("domain delete a.test", "Admin(DomainDelete { domain: \"a.test\" })"),
             ("mailbox passwd a@b --password-stdin", "MailboxPasswd { address: \"a@b\" }"),
             ("mailbox disable a@b", "Admin(MailboxDisable { address: \"a@b\", disabled: true })"),
@@ -423,6 +434,8 @@ mod tests {
             "domain add a.test",
             "domain add a.test --org acme --set plus",
             "domain set a.test",
+            "domain rotate-dkim",
+            "domain show a.test --finish",
             "domain set a.test novalue",
             "mailbox create a@b",
             "mailbox create a@b --password-stdin --quota many",

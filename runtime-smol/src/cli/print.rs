@@ -44,7 +44,12 @@ fn lines(object: &Map<String, Value>) -> String {
                 "TXT" => txt(&of(record, "value")),
                 _ => of(record, "value"),
             };
-            out.push_str(&format!("{} IN {} {value}\n", of(record, "name"), of(record, "type")));
+            let state = match record.get("live").and_then(Value::as_bool) {
+                Some(true) => " ; published",
+                Some(false) => " ; not published yet",
+                None => "",
+            };
+            out.push_str(&format!("{} IN {} {value}{state}\n", of(record, "name"), of(record, "type")));
         }
     }
     out
@@ -116,6 +121,12 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains("notes"));
+        let record = |live: bool| json!({"name": "a.", "type": "TXT", "value": "x", "live": live});
+        let shown = text(&json!({"dns": [record(true), record(false)]}));
+        assert!(
+            shown.ends_with("a. IN TXT \"x\" ; published\na. IN TXT \"x\" ; not published yet\n"),
+            "{shown}"
+        );
         assert_eq!(notes(&object).collect::<Vec<_>>(), ["n"]);
     }
 }

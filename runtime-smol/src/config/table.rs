@@ -45,8 +45,8 @@ pub enum Kind {
     File,
     /// A URL of one of these schemes.
     Url(&'static [&'static str]),
-    /// Octets in base64.
-    Base64,
+    /// A private key for DKIM in PKCS#8, in base64.
+    SigningKey,
     /// A `tracing` filter: `info`, `debug`, `info,runtime_smol::smtp=debug`.
     Filter,
 }
@@ -73,7 +73,9 @@ impl Kind {
             Kind::Path => "a path".into(),
             Kind::File => "the path of a file that can be read".into(),
             Kind::Url(schemes) => format!("a URL that begins with {}", schemes.join(" or ")),
-            Kind::Base64 => "base64".into(),
+            Kind::SigningKey => {
+                "an RSA key of 2,048 to 4,096 bits or an Ed25519 key, in PKCS#8 in base64".into()
+            }
             Kind::Filter => "off, error, warn, info, debug or trace, or a list of target=level".into(),
         }
     }
@@ -162,7 +164,6 @@ const SECS: Kind = Kind::Uint { min: 1, max: 366 * DAY_SECS };
 const SECS_OR_NEVER: Kind = Kind::Uint { min: 0, max: 366 * DAY_SECS };
 const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
 const SPF: &str = "SPF, DKIM and DMARC evaluation";
-const SIGNING: &str = "DKIM signing";
 const RATE: &str = "SMTP rate limits";
 const S3: &str = "S3 object storage";
 const TRACES: &str = "trace export";
@@ -349,18 +350,16 @@ pub const VARIABLES: &[Variable] = &[
         "what a sender's DMARC policy does",
     )
     .absent(SPF, "ignore"),
-    v("SMTP_DKIM_DOMAIN", Kind::Hostname, "", "signing domain of the installation's key").absent(SIGNING, ""),
+    v("SMTP_DKIM_DOMAIN", Kind::Hostname, "", "signing domain of the installation's key"),
     v(
         "SMTP_DKIM_SELECTOR",
         Kind::Hostname,
         "mail",
         "selector of keys made here and of the installation's key",
     ),
-    v("SMTP_DKIM_PRIVATE_KEY_B64_PKCS8", Kind::Base64, "", "the installation's key")
-        .secret()
-        .absent(SIGNING, ""),
-    v("SMTP_DKIM_HEADERS", Kind::FieldNames, "From,To,Subject,Date", "fields that are signed")
-        .absent(SIGNING, ""),
+    v("SMTP_DKIM_PRIVATE_KEY_B64_PKCS8", Kind::SigningKey, "", "the installation's key, RSA or Ed25519")
+        .secret(),
+    v("SMTP_DKIM_HEADERS", Kind::FieldNames, "From,To,Subject,Date", "fields that are signed, there or not"),
     v("OIDC_ISSUER", Kind::Url(&["https://", "http://"]), "", "issuer of accepted bearer tokens")
         .absent("OAUTHBEARER and XOAUTH2", ""),
     v(

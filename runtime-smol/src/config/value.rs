@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::table::Kind;
+use crate::signing;
 
 /// A parsed value.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,7 @@ pub enum Value {
     Uint(u64),
     /// Ratio.
     Ratio(f64),
-    /// Choice, Text, Hostname, Url, Base64 and Filter.
+    /// Choice, Text, Hostname, Url, SigningKey and Filter.
     Text(String),
     /// Hostnames and FieldNames.
     List(Vec<String>),
@@ -189,10 +190,10 @@ pub fn parse(kind: Kind, text: &str) -> Result<Value, String> {
             let ok = text.is_empty() || schemes.iter().any(|s| text.starts_with(s));
             Value::Text(ok.then(|| text.to_owned()).ok_or_else(fail)?)
         }
-        Kind::Base64 => {
-            let good = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-            let ok = text.len().is_multiple_of(4) && text.bytes().all(good);
-            Value::Text(ok.then(|| text.to_owned()).ok_or_else(fail)?)
+        Kind::SigningKey if text.is_empty() => Value::Text(String::new()),
+        Kind::SigningKey => {
+            signing::read_key(text)?;
+            Value::Text(text.to_owned())
         }
         Kind::Filter => {
             let ok = text.parse::<tracing_subscriber::filter::Targets>();

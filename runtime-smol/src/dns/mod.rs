@@ -138,6 +138,20 @@ impl Resolver {
         }
     }
 
+    /// The texts of the TXT records at a name (an A-label), their pieces joined; none when there are none.
+    pub async fn lookup_txt(&self, name: &str) -> Result<Vec<String>, DnsFailure> {
+        let lookup = match self.ask(name, RecordType::TXT).await {
+            Ok(lookup) => lookup,
+            Err(Missing::NxDomain | Missing::NoData) => return Ok(Vec::new()),
+            Err(Missing::Failed(why)) => return Err(why),
+        };
+        let texts = lookup.answers().iter().filter_map(|r| match &r.data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
     async fn addresses(&self, host: &str, kind: RecordType) -> Result<Vec<IpAddr>, Missing> {
         let lookup = self.ask(host, kind).await?;
         let addresses = lookup.answers().iter().filter_map(|r| match &r.data {

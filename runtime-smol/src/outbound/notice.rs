@@ -18,6 +18,7 @@ use storage::{
 use super::attempt::Tried;
 use super::convert::with_status;
 use crate::app::App;
+use crate::signing::sign_whole;
 use crate::smtp::{canonical_text, domain_of};
 
 /// The notification that a settlement asks for and where it goes, to be written with the settlement. One
@@ -45,6 +46,11 @@ pub async fn build(
         returned,
         now,
     });
+    let signer = app.signing.for_host(&app.storage, &app.config.server.hostname).await;
+    let bytes = match signer.map_err(super::store_error)? {
+        Some(signer) => sign_whole(&signer, &bytes, now),
+        None => bytes,
+    };
     write_artifact(app, id, &bytes);
     let accept = address(app, job, id, &bytes, now).await?;
     Ok(Some((Spool::from_bytes(bytes), accept)))

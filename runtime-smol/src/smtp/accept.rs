@@ -19,13 +19,15 @@ use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
     Accept, AddressRow, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob,
-    OrgId, Queued, RecipientState, SpecialUse,
+    OrgId, Queued, RecipientState, SpecialUse, Spool,
 };
 
+use super::domain_of;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
 use crate::logging;
 use crate::metrics::METRICS;
+use crate::signing::sign_spooled;
 use crate::wire::{monotonic_now, wall_now};
 
 const DAY_SECS: i64 = 86_400;
@@ -68,8 +70,11 @@ impl Connection {
         }
         let header_len = usize::try_from(structure.root().body_start).unwrap_or(usize::MAX);
         let header = spool.read(0, header_len).await.map_err(storage_failed)?;
-        let edit = self.edit(transaction, &header).await?;
+        let mut edit = self.edit(transaction, &header).await?;
         let now = wall_now();
+        // Nothing of what is signed changes any more; trace fields go above.
+        let signatures = self.signatures(transaction, &header, &edit, &spool, now).await?;
+        edit.prefix = [signatures, edit.prefix].concat();
         let received = self.received(transaction, id, session, now);
         let accept = Accept {
             sender: transaction.sender.clone(),
@@ -118,6 +123,26 @@ impl Connection {
         let own = &self.app.config.server.hostname;
         edit.skip_fields(header, |field| is_authentication_results_by(field, own));
         Ok(edit)
+    }
+
+    /// DKIM-Signature fields for what is submitted; none for other mail, which is its author's server's to sign.
+    async fn signatures(
+        &self,
+        transaction: &Transaction,
+        header: &[u8],
+        edit: &Edit,
+        spool: &Spool,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Refusal> {
+        let Some(account) = &self.account else { return Ok(Vec::new()) };
+        let from = from_addresses(header, transaction.sender.is_empty()).map_err(|_| Refusal::BadFrom)?;
+        let author = from.first().and_then(written).map(|address| address.domain().to_owned());
+        let author = author.unwrap_or_else(|| domain_of(&account.address));
+        let signer = self.app.signing.for_author(&self.app.storage, &author).await.map_err(storage_failed)?;
+        match signer {
+            Some(signer) => sign_spooled(&signer, header, edit, spool, now).await.map_err(storage_failed),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Whether an address is the account's own, or one of its aliases, with a tag or without.

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// What each version adds to the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1];
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -145,6 +145,19 @@ DEFINE TABLE audit SCHEMAFULL;
 
 DEFINE FIELD rev ON meta TYPE option<int>;
 UPSERT meta:directory SET rev = 0;
+";
+
+/// The state of a change of DKIM keys.
+const VERSION_2: &str = "
+DEFINE FIELD dkim_next_selector ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_next_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_next_ed25519_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_next_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_next_ed25519_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_old_selector ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_old_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_old_ed25519_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD dkim_old_until ON has_domain TYPE option<int>;
 ";
 
 const META: &str = "
