@@ -149,15 +149,15 @@ UPSERT meta:directory SET rev = 0;
 
 /// The state of a change of DKIM keys.
 const VERSION_2: &str = "
-DEFINE FIELD dkim_next_selector ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_next_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_next_ed25519_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_next_public_key_b64 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_next_ed25519_public_key_b64 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_old_selector ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_old_public_key_b64 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_old_ed25519_public_key_b64 ON has_domain TYPE option<string>;
-DEFINE FIELD dkim_old_until ON has_domain TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS dkim_next_selector ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_next_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_next_ed25519_private_key_b64_pkcs8 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_next_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_next_ed25519_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_old_selector ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_old_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_old_ed25519_public_key_b64 ON has_domain TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS dkim_old_until ON has_domain TYPE option<int>;
 ";
 
 const META: &str = "

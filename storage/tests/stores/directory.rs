@@ -55,6 +55,9 @@ pub async fn settings_come_back_as_they_were_given(store: S) {
     let settings = DomainSettings {
         dkim_selector: Some("mail".into()),
         dkim_private_key_b64_pkcs8: Some("c2VhbGVk".into()),
+        dkim_next_selector: Some("mail2".into()),
+        dkim_old_selector: Some("mail0".into()),
+        dkim_old_until: Some(2_000_000_000),
         require_spf_pass: Some(false),
         require_dkim_pass: Some(true),
         enc_mode: Some("e2ee".into()),

@@ -137,6 +137,27 @@ fn sc6_damaged_files_are_reported() {
 }
 
 #[test]
+fn an_older_schema_is_brought_up_with_its_rows() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = open(&directory).await;
+        let alice = alice(&store).await;
+        let before = store.list_domains().await.unwrap();
+        store.close().await;
+        let older = SurrealStore::open(directory.options()).await.unwrap();
+        older.set_schema_version(1).await.unwrap();
+        older.close().await;
+        let store = open(&directory).await;
+        assert_eq!(store.mailbox(alice.id).await.unwrap(), alice);
+        assert_eq!(store.list_domains().await.unwrap(), before);
+        let settings = DomainSettings { dkim_old_until: Some(7), ..DomainSettings::default() };
+        store.set_domain(&before[0].name, &settings).await.unwrap();
+        assert_eq!(store.domain(&before[0].name).await.unwrap().settings, settings);
+        store.close().await;
+    });
+}
+
+#[test]
 fn a_newer_schema_stops_the_start() {
     let directory = Directory::new();
     block_on(async {
