@@ -3,17 +3,31 @@
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_io::Timer;
 
 /// Counts the starts; not one of the configuration's variables.
 const STARTS: &str = "STARTED_AGAIN_INBOX";
 /// Starts after which a fault is no accident.
 const STARTS_MAX: u32 = 5;
+/// A process that lived so long had no trouble starting: the count begins anew.
+const SOUND_AFTER: Duration = Duration::from_secs(600);
+static SOUND: AtomicBool = AtomicBool::new(false);
+
+/// Forgets earlier starts once the server has run for ten minutes.
+pub async fn forgive() {
+    Timer::after(SOUND_AFTER).await;
+    SOUND.store(true, Ordering::Relaxed);
+}
 
 /// Starts anew, for a fault that a new process usually does not have; `input` is what standard input gives it,
 /// where that was read already. Returns only when it could not, or was tried too often.
 #[allow(clippy::disallowed_methods)] // a count for this function alone, and no configuration
 pub fn start(why: &str, input: Option<&[u8]>) -> io::Error {
-    let starts = std::env::var(STARTS).ok().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0) + 1;
+    let earlier = std::env::var(STARTS).ok().and_then(|n| n.parse::<u32>().ok());
+    let starts = earlier.filter(|_| !SOUND.load(Ordering::Relaxed)).unwrap_or(0) + 1;
     if starts > STARTS_MAX {
         return io::Error::other("started again too often");
     }

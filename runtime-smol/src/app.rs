@@ -25,6 +25,8 @@ pub struct App {
     pub client_tls: ClientTls,
     /// Limits and names of the SMTP services.
     pub smtp: smtp::Configs,
+    /// Messages accepted in the last minutes.
+    pub repeats: smtp::Repeats,
     /// Limits and names of the IMAP service.
     pub imap: Arc<protocol_imap::server::ServerConfig>,
     /// The name servers.

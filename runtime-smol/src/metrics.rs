@@ -46,6 +46,8 @@ pub struct Metrics {
     pub messages_accepted: Labelled,
     /// Messages and recipients refused, by reply code and enhanced status.
     pub messages_refused: Labelled,
+    /// Messages that were accepted before, minutes ago, for the same recipients.
+    pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
     pub login_failures: Labelled,
     /// Outbound delivery attempts, by outcome.
@@ -64,6 +66,7 @@ pub static METRICS: Metrics = Metrics {
     tls_failures: AtomicU64::new(0),
     messages_accepted: Labelled(Mutex::new(BTreeMap::new())),
     messages_refused: Labelled(Mutex::new(BTreeMap::new())),
+    messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
@@ -97,6 +100,12 @@ impl Metrics {
                 "Messages put into mailboxes.",
                 "counter",
                 signed(&self.local_deliveries),
+            ),
+            (
+                "messages_repeated_total",
+                "Messages accepted minutes after the same message for the same recipients.",
+                "counter",
+                signed(&self.messages_repeated),
             ),
         ];
         for (name, help, kind, n) in plain {

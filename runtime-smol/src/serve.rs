@@ -117,6 +117,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     let stop = Stop::default();
     let app = Arc::new(App {
         smtp: smtp::Configs::new(&config),
+        repeats: smtp::Repeats::default(),
         imap: Arc::new(protocol_imap::server::ServerConfig::new(
             &config.server.hostname,
             config.smtp.max_message_bytes,
@@ -189,6 +190,7 @@ impl Started {
         let dispatch = dispatcher(app.clone(), http);
         let accepting = task::spawn(accept_all(listeners, limits, sessions.clone(), refusal, dispatch));
         health.set_ready(true);
+        task::spawn(again::forgive()).detach();
         tracing::info!(hostname = app.config.server.hostname, "ready");
 
         if !until_told(&app, &mut signals).await {
@@ -237,6 +239,11 @@ async fn until_told(app: &App, signals: &mut (impl futures_lite::Stream<Item = S
     let fatal = async {
         let error = app.storage.fatal().await;
         tracing::error!(%error, "the process ends: a restart reads again what is stored");
+        if error.is_standstill() {
+            // Nothing in this process can move the engine; what replaces it reads again what is stored.
+            let failed = again::start(&error.to_string(), None);
+            tracing::error!(%failed, "the program could not be started again");
+        }
         eprintln!("inbox: {error}; the process ends so that a restart reads again what is stored");
         false
     };

@@ -87,7 +87,7 @@ impl Storage {
             let _flight = inner.begin_flight(keys.clone());
             inner.put_all(objects).await?;
             let outcome = inner.settle(inner.writer.commit(commit).await);
-            inner.drop_refused(&outcome, &keys).await;
+            inner.conclude(&outcome, &keys).await;
             outcome
         })
         .await
@@ -157,11 +157,21 @@ impl Inner {
         outcome
     }
 
-    /// After a definite refusal no row will ever refer to the objects. When the outcome is not known they
-    /// stay: one may be all that is left of an accepted message.
-    pub(crate) async fn drop_refused<T>(&self, outcome: &Result<T>, keys: &[ObjectKey]) {
+    pub(crate) async fn confirm(&self, keys: &[ObjectKey]) {
+        // Without its mark a message is no less durable; only a damaged database could then lose it.
+        if let Err(error) = self.blobs.confirm(keys).await {
+            tracing::warn!(%error, "a stored message could not be marked as such");
+        }
+    }
+
+    /// What the commit's outcome means to the objects. Once their rows are there they are marked: an object
+    /// with the mark and without rows is what a damaged database lost, one without either was never
+    /// acknowledged. After a definite refusal no row will ever refer to them. When the outcome is not known
+    /// they stay: one may be all that is left of an accepted message.
+    pub(crate) async fn conclude<T>(&self, outcome: &Result<T>, keys: &[ObjectKey]) {
         match outcome {
-            Ok(_) | Err(Error::OutcomeUnknown(_) | Error::Corrupt(_)) => {}
+            Ok(_) => self.confirm(keys).await,
+            Err(Error::OutcomeUnknown(_) | Error::Corrupt(_)) => {}
             Err(Error::Refused(_) | Error::NotFound | Error::Unavailable(_)) => {
                 self.delete_objects(keys).await
             }

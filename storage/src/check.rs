@@ -4,8 +4,11 @@
 //! newest transactions and without a word. Every object says what it was accepted for, so rows that are
 //! missing can be made again. An object without a row is one of three things: on its way to its row (this
 //! process knows which), left over from a refusal, a deletion or a crash, or all that remains of an accepted
-//! message. The last is assumed when the object is about as new as the newest that has a row, or newer: what
-//! a database loses is its end.
+//! message. The last is sure when the object carries the mark that its rows were committed and is about as new
+//! as the newest that has a row, or newer: what a database loses is its end. One without the mark was under way
+//! when the last process was killed: its sender was not told 250 and comes again, so giving it rows would
+//! deliver it twice. Only where the database is seen to have lost something, or marks are not kept, is it
+//! given rows all the same: twice is better than never.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -37,6 +40,8 @@ pub struct StartReport {
     pub missing: Vec<ObjectKey>,
     /// How many of these have rows again.
     pub restored: u64,
+    /// Objects as new that were never acknowledged; they are collected in a day.
+    pub unacknowledged: u64,
     /// Objects that could not be read.
     pub damaged: Vec<ObjectKey>,
 }
@@ -60,7 +65,7 @@ pub struct CheckReport {
     pub leftovers_old: Vec<ObjectKey>,
     /// Objects of organisations that the database does not know. They are never removed.
     pub strangers: u64,
-    /// Counters that do not agree with their rows, one line each.
+    /// Counters that do not agree with their rows, one line each; a repair puts them right.
     pub counters: Vec<String>,
     /// Objects that were given rows again.
     pub restored: u64,
@@ -94,7 +99,7 @@ impl Known {
 impl Storage {
     /// Compares rows and objects, reading every object through. With `repair`, an intact object without a row
     /// is given its rows again where its mailbox exists; other objects without rows that are older than a day
-    /// are removed. May run while mail arrives.
+    /// are removed; wrong counters are put right. May run while mail arrives.
     pub async fn check(&self, repair: bool) -> Result<CheckReport> {
         self.durable(async move |inner| inner.check(repair).await).await
     }
@@ -135,8 +140,13 @@ impl Storage {
             tracing::error!(
                 missing = report.missing.len(),
                 restored = report.restored,
-                "the database lacks rows of its newest messages: it was damaged, or the last process was \
-                 killed while they were stored"
+                "the database lacks rows of its newest messages: it was damaged"
+            );
+        }
+        if report.unacknowledged > 0 {
+            tracing::info!(
+                messages = report.unacknowledged,
+                "the last process ended while messages were stored; they were not acknowledged and are left out"
             );
         }
         let _ = self.inner.start.set(report);
@@ -169,7 +179,14 @@ impl Inner {
             }
         }
         self.sequence_seen(highest_known);
-        for object in newest.iter().filter(|object| !known.has(&object.key)) {
+        let unmarked = |object: &&Listed| object.confirmed == Some(false);
+        let with_rows = newest.iter().filter(|object| known.has(&object.key));
+        let late: Vec<ObjectKey> = with_rows.filter(unmarked).map(|object| object.key).collect();
+        let marks_kept = newest.iter().any(|object| object.confirmed == Some(true));
+        // Marked ones first: they tell whether the others can be trusted to be nobody's.
+        let mut orphans: Vec<&Listed> = newest.iter().filter(|object| !known.has(&object.key)).collect();
+        orphans.sort_by_key(|object| object.confirmed == Some(false));
+        for object in orphans {
             let open = match self.open_object(object.key).await {
                 Ok(open) => open,
                 Err(Error::Corrupt(_)) => {
@@ -184,6 +201,10 @@ impl Inner {
             };
             self.sequence_seen(open.envelope().sequence);
             if open.envelope().sequence.saturating_add(DISORDER_US) >= highest_known {
+                if marks_kept && unmarked(&object) && report.missing.is_empty() {
+                    report.unacknowledged += 1;
+                    continue;
+                }
                 match self.restore(open, &known).await? {
                     Restored::Settled => continue,
                     Restored::Yes => report.restored += 1,
@@ -192,6 +213,8 @@ impl Inner {
                 report.missing.push(object.key);
             }
         }
+        // The last process ended between their commit and their mark, or was too old to make marks.
+        self.confirm(&late).await;
         Ok(report)
     }
 
@@ -212,10 +235,18 @@ impl Inner {
             }
         }
         for mailbox in known.mailboxes.values() {
+            let faults = report.counters.len();
             self.check_counters(mailbox, &mut report).await?;
+            if repair && report.counters.len() > faults {
+                self.settle(self.store.recount(mailbox.id).await)?;
+            }
         }
+        // The body of a settled job may be left over with its mark: it tells nothing about the database.
+        let lost = orphans.iter().any(|o| o.confirmed == Some(true) && o.key.mailbox.is_some());
+        let marks_kept = listed.iter().any(|object| object.confirmed == Some(true));
         for orphan in orphans {
-            self.check_orphan(&orphan, &known, repair, &mut report).await?;
+            let restore = orphan.confirmed != Some(false) || lost || !marks_kept;
+            self.check_orphan(&orphan, &known, restore, repair, &mut report).await?;
         }
         Ok(report)
     }
@@ -280,6 +311,7 @@ impl Inner {
         self: &Arc<Self>,
         orphan: &Listed,
         known: &Known,
+        restore: bool,
         repair: bool,
         report: &mut CheckReport,
     ) -> Result<()> {
@@ -295,7 +327,7 @@ impl Inner {
             }
             Err(Error::NotFound) => return Ok(()),
             // Another process may be about to commit its row while it is young.
-            Ok(object) if repair && (old || self.alone()) => {
+            Ok(object) if repair && restore && (old || self.alone()) => {
                 if let Restored::Yes = self.restore(object, known).await? {
                     report.restored += 1;
                     return Ok(());
@@ -386,6 +418,7 @@ impl Inner {
         let _flight = self.begin_flight(vec![key]);
         match self.settle(self.writer.commit(commit).await) {
             Ok(_) => {
+                self.confirm(&[key]).await;
                 tracing::warn!(object = %key, "a message without a row has its row again");
                 Ok(Restored::Yes)
             }

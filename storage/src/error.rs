@@ -17,6 +17,16 @@ pub enum Error {
     Corrupt(String),
 }
 
+/// What [`Error::OutcomeUnknown`] says of an engine that answers nothing any more.
+pub(crate) const STANDSTILL: &str = "the database engine has come to a standstill";
+
+impl Error {
+    /// Whether the cause is an engine that stands still: a new process usually does not have it.
+    pub fn is_standstill(&self) -> bool {
+        matches!(self, Error::OutcomeUnknown(why) | Error::Unavailable(why) if why == STANDSTILL)
+    }
+}
+
 /// Definite refusals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

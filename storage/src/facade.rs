@@ -65,7 +65,11 @@ pub enum OpenError {
 impl OpenError {
     /// Whether a new process usually opens what this one could not.
     pub fn is_standstill(&self) -> bool {
-        matches!(self, OpenError::Database(crate::surreal::OpenError::Standstill))
+        match self {
+            OpenError::Database(why) => *why == crate::surreal::OpenError::Standstill,
+            OpenError::Rows(why) => why.is_standstill(),
+            _ => false,
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Storage {
             let _flight = inner.begin_flight(keys.clone());
             inner.put_all(objects).await?;
             let outcome = inner.settle(inner.store.save_job(fence, update, now).await);
-            inner.drop_refused(&outcome, &keys).await;
+            inner.conclude(&outcome, &keys).await;
             let placed = outcome?;
             inner.views.placed(placed.iter()).await;
             if settled {

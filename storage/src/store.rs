@@ -96,6 +96,8 @@ pub trait Mail: Send + Sync {
     /// Removes a folder and its messages; the answer is messages that no folder shows any more. INBOX and
     /// folders with levels below are refused.
     async fn delete_folder(&self, mailbox: MailboxId, name: &str) -> Result<Vec<MessageId>>;
+    /// Counts the mailbox's messages again and puts wrong counters right; whether any was wrong.
+    async fn recount(&self, mailbox: MailboxId) -> Result<bool>;
     /// Names the mailbox is subscribed to; a name may have no folder (RFC 9051 §6.3.7).
     async fn subscriptions(&self, mailbox: MailboxId) -> Result<Vec<String>>;
     /// Adds or removes a subscription.

@@ -58,6 +58,13 @@ fn si4_commands_before_the_banner_and_data_before_354() {
     raw.send(b"MAIL FROM:<a@ext.test>\r\nDATA\r\nFrom: a@ext.test\r\n\r\nx\r\n.\r\n");
     assert!(raw.reply().starts_with("250"));
     assert!(raw.reply().starts_with("503 5.5.1"), "DATA without a recipient");
+    let mut patient = Inbox::prepared();
+    patient.set("SMTP_TRANSFER_GREET_DELAY_SECS", 1).start();
+    let mut early = Raw::connect(patient.smtp());
+    early.send(b"EHLO early.test\r\nMAIL FROM:<a@ext.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n");
+    assert!(early.reply().starts_with("554 5.5.1"), "commands before the greeting");
+    assert!(early.closed());
+    drop(Raw::greeted(patient.smtp()));
 }
 
 #[test]

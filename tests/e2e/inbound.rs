@@ -72,7 +72,7 @@ fn refusals_have_the_codes_of_the_specification() {
 }
 
 #[test]
-fn messages_over_the_limit_without_announcement_are_refused_and_the_session_stays_in_step() {
+fn si16_messages_over_the_limit_without_announcement_are_refused_and_the_session_stays_in_step() {
     let mut inbox = Inbox::prepared();
     inbox.set("SMTP_MAX_MESSAGE_BYTES", 70_000);
     inbox.start();

@@ -1,6 +1,7 @@
 //! The binary as people use it: started on free loopback ports, spoken to by real clients and by hostile bytes.
 #![allow(clippy::disallowed_methods)] // a test waits, measures and reads its environment
 
+mod acceptance;
 mod attacks;
 mod crash;
 mod harness;

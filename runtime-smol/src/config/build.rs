@@ -36,6 +36,7 @@ pub(super) fn build(v: &Values, data_dir: PathBuf) -> Config {
         smtp: Smtp {
             max_message_bytes: v.uint("SMTP_MAX_MESSAGE_BYTES"),
             max_rcpt_to: v.count("SMTP_INBOUND_MAX_RCPT_TO"),
+            greet_delay: v.secs("SMTP_TRANSFER_GREET_DELAY_SECS"),
         },
         outbound: outbound(v),
         rate_limit: rate_limit(v),

@@ -103,13 +103,15 @@ pub struct Tls {
     pub extra_roots_file: Option<PathBuf>,
 }
 
-/// SMTP_MAX_MESSAGE_BYTES and SMTP_INBOUND_*.
+/// SMTP_MAX_MESSAGE_BYTES, SMTP_INBOUND_* and SMTP_TRANSFER_*.
 #[derive(Clone, Debug)]
 pub struct Smtp {
     /// SMTP_MAX_MESSAGE_BYTES, for the transfer port and LMTP.
     pub max_message_bytes: u64,
     /// SMTP_INBOUND_MAX_RCPT_TO, for all SMTP ports.
     pub max_rcpt_to: usize,
+    /// SMTP_TRANSFER_GREET_DELAY_SECS.
+    pub greet_delay: Duration,
 }
 
 /// SMTP_OUTBOUND_TLS_MODE.

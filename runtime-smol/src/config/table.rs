@@ -213,6 +213,12 @@ pub const VARIABLES: &[Variable] = &[
         "100",
         "recipients of one message, on every SMTP port",
     ),
+    v(
+        "SMTP_TRANSFER_GREET_DELAY_SECS",
+        Kind::Uint { min: 0, max: 30 },
+        "0",
+        "how long the greeting on the transfer port waits for clients that speak first, which are refused",
+    ),
     v("SMTP_OUTBOUND_PORT", Kind::RemotePort, "25", "the port of other servers"),
     v(
         "SMTP_OUTBOUND_TLS_MODE",

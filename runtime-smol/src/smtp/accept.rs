@@ -59,7 +59,7 @@ impl Connection {
         id: MessageId,
         session: &ServerSession,
     ) -> Result<(), Refusal> {
-        let Incoming { spool, scanner, failed } = incoming;
+        let Incoming { spool, scanner, hasher, failed } = incoming;
         if let Some(error) = failed {
             tracing::error!(%error, "a message could not be spooled");
             return Err(Refusal::StorageFailed);
@@ -88,6 +88,11 @@ impl Connection {
         let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
         self.app.storage.accept(&spool, accept).await.map_err(storage_failed)?;
         METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
+        if self.app.repeats.is_repeat(transaction, hasher, monotonic_now()) {
+            // The client did not hear our 250, or sends twice on purpose: both are delivered, and counted.
+            METRICS.messages_repeated.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(%id, "the same message for the same recipients was accepted minutes ago");
+        }
         if queued {
             self.app.queued.notify(usize::MAX);
         }

@@ -66,6 +66,9 @@ impl Configs {
             if !service.is_submission() {
                 made.message_max = config.smtp.max_message_bytes;
             }
+            if service == Service::Transfer {
+                made.greet_delay = config.smtp.greet_delay;
+            }
             Arc::new(made)
         };
         Configs {
@@ -375,6 +378,7 @@ impl Connection {
     async fn chunk(&mut self, octets: &[u8]) {
         let Some(incoming) = self.transaction.as_mut().and_then(|t| t.incoming.as_mut()) else { return };
         incoming.scanner.feed(octets);
+        incoming.hasher.update(octets);
         if incoming.failed.is_none() {
             incoming.failed = incoming.spool.write(octets).await.err();
         }

@@ -35,6 +35,8 @@ pub struct Transaction {
 pub struct Incoming {
     pub spool: Spool,
     pub scanner: Scanner,
+    /// Of the octets as they came: two tries of one message are the same.
+    pub hasher: blake3::Hasher,
     /// Why the spool takes no more; the message is refused at its end.
     pub failed: Option<storage::Error>,
 }
@@ -125,7 +127,8 @@ impl Recipient {
 
 impl Incoming {
     pub fn new(spool: Spool, own_host: &str) -> Incoming {
-        Incoming { spool, scanner: Scanner::new().with_own_host(own_host), failed: None }
+        let scanner = Scanner::new().with_own_host(own_host);
+        Incoming { spool, scanner, hasher: blake3::Hasher::new(), failed: None }
     }
 }
 

@@ -168,6 +168,10 @@ impl<R: Rows> Mail for Engine<R> {
         self.do_folders(mailbox).await
     }
 
+    async fn recount(&self, mailbox: MailboxId) -> Result<bool> {
+        self.do_recount(mailbox).await
+    }
+
     async fn create_folder(
         &self,
         mailbox: MailboxId,

@@ -8,6 +8,7 @@ mod folders;
 mod jobs;
 mod mail;
 mod names;
+mod recount;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

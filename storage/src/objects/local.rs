@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -14,6 +14,11 @@ use super::{Blobs, Listed, ObjectKey, Source};
 use crate::error::{Error, Result};
 use crate::lock::private_dir;
 use crate::spool::TMP_DIR;
+
+/// The mode of an object whose rows are not yet committed, or never were.
+const WRITTEN: u32 = 0o600;
+/// The mode of one whose rows were committed: it is never written again.
+const CONFIRMED: u32 = 0o400;
 
 /// Objects in files under one directory.
 #[derive(Clone)]
@@ -94,6 +99,23 @@ impl Blobs for LocalBlobs {
         .await
     }
 
+    async fn confirm(&self, keys: &[ObjectKey]) -> Result<()> {
+        let keys = keys.to_vec();
+        self.run(move |shared| {
+            for key in keys {
+                let mode = fs::Permissions::from_mode(CONFIRMED);
+                match fs::set_permissions(shared.path(key), mode) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed(key, "confirm", &error));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()> {
         let keys = keys.to_vec();
         self.run(move |shared| {
@@ -152,7 +174,7 @@ impl Shared {
         let io = |e: io::Error| unavailable("write an object", &e);
         self.step(Step::Create).map_err(io)?;
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary).map_err(io)?;
+            OpenOptions::new().write(true).create_new(true).mode(WRITTEN).open(temporary).map_err(io)?;
         while let Some(piece) = source.next()? {
             self.step(Step::Write).and_then(|()| file.write_all(&piece)).map_err(io)?;
         }
@@ -228,7 +250,12 @@ impl Shared {
             let name = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
             let Some(key) = name.and_then(ObjectKey::parse) else { continue };
             match entry.metadata() {
-                Ok(meta) => found.push(Listed { key, len: meta.len(), modified: meta.modified()? }),
+                Ok(meta) => found.push(Listed {
+                    key,
+                    len: meta.len(),
+                    modified: meta.modified()?,
+                    confirmed: Some(meta.permissions().mode() & 0o200 == 0),
+                }),
                 // Deleted since the directory was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

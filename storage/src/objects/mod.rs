@@ -96,6 +96,8 @@ pub struct Listed {
     pub len: u64,
     /// When it was last written.
     pub modified: SystemTime,
+    /// Whether its rows were committed, as [`Blobs::confirm`] was told; none where that is not kept.
+    pub confirmed: Option<bool>,
 }
 
 /// Where objects rest. What is put is never changed, only deleted.
@@ -107,6 +109,13 @@ pub trait Blobs: Send + Sync {
     async fn put(&self, key: ObjectKey, source: Box<dyn Source>) -> Result<()>;
     /// At most `len` octets from `offset`, fewer at the end; and the length of the whole object.
     async fn read(&self, key: ObjectKey, offset: u64, len: usize) -> Result<(Vec<u8>, u64)>;
+    /// Notes that the rows of objects were committed. What is noted survives the end of the process, and a loss
+    /// of power only once something was made durable after it. Where it cannot be kept nothing is done; an
+    /// object that is not there is no error.
+    async fn confirm(&self, keys: &[ObjectKey]) -> Result<()> {
+        let _ = keys;
+        Ok(())
+    }
     /// Removes objects; one that is not there is no error. On an error some may be gone.
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()>;
     /// The objects under a prefix ending in `/` (`msg/` is all), in no order. Files with other names are left out.

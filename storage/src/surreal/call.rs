@@ -12,7 +12,7 @@ use surrealdb_core::kvs::Datastore;
 use surrealdb_types::{Error as SdkError, QueryError, Value, Variables};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, STANDSTILL};
 use crate::rows::ApplyError;
 
 /// Thrown by our own statements when a guarded revision has moved on.
@@ -155,7 +155,7 @@ impl Calls {
         // The timer is not on the runtime, whose threads may all stand still.
         match within(ANSWER_LIMIT, task).await {
             Some(answer) => Ok(answer.unwrap_or_else(|died| Err(died.to_string()))),
-            None => Err(Error::OutcomeUnknown("the database engine has come to a standstill".into())),
+            None => Err(Error::OutcomeUnknown(STANDSTILL.into())),
         }
     }
 

@@ -171,7 +171,7 @@ impl SurrealStore {
                 calls.close().await;
                 Err(OpenError::Newer(stored, schema::VERSION))
             }
-            Err(why) if why == standstill() => Err(OpenError::Standstill),
+            Err(why) if why.is_standstill() => Err(OpenError::Standstill),
             Err(why) => {
                 calls.close().await;
                 Err(failed(why))
@@ -181,7 +181,7 @@ impl SurrealStore {
 }
 
 fn standstill() -> crate::Error {
-    crate::Error::Unavailable("the database engine has come to a standstill".into())
+    crate::Error::Unavailable(crate::error::STANDSTILL.into())
 }
 
 impl SurrealStore {

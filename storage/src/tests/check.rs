@@ -1,6 +1,7 @@
 //! Rows against objects.
 
 use super::*;
+use crate::rows::{Rows, Writes};
 
 /// Takes a message's rows away, as a damaged database does; its object stays.
 fn lose_row(world: &World, message: MessageId) {
@@ -131,15 +132,9 @@ fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
     block_on(world.storage.save_job(&job, update, None, NOW)).unwrap();
     world.blobs.set_fault(None);
     assert_eq!(world.objects().len(), 1, "its body was not deleted");
-    // A body whose jobs never came: the commit failed, and the process died before it could clean up.
-    world.store.inject(Some(Box::new(|what| (what == "commit_batch").then_some(Fault::Before))));
-    world.blobs.set_fault(Some(Box::new(|what, _| match what {
-        "delete" => Err(Error::Unavailable("the process is dead".into())),
-        _ => Ok(()),
-    })));
-    world.queue("lost", 2).unwrap_err();
-    world.store.inject(None);
-    world.blobs.set_fault(None);
+    // A body whose jobs are gone although they were there: it has its mark.
+    let lost = body_without_rows(&world, |world| world.queue("lost", 2).map(drop));
+    block_on(world.local.confirm(&[lost])).unwrap();
     world.reopen();
     let jobs = block_on(world.storage.list_jobs(10)).unwrap();
     assert_eq!(jobs.len(), 2);
@@ -147,6 +142,74 @@ fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
     assert_eq!(world.storage.start_report().restored, 1);
     let mut body = block_on(world.storage.open_queued(world.org.id, jobs[0].spec.message)).unwrap();
     assert_eq!(block_on(body.read_all()).unwrap(), b"X: y\r\nlost");
+}
+
+/// An object whose rows never came: the commit failed, and the process died before it could clean up.
+fn body_without_rows(world: &World, put: impl Fn(&World) -> Result<()>) -> ObjectKey {
+    let before = world.objects();
+    world.store.inject(Some(Box::new(|what| (what == "commit_batch").then_some(Fault::Before))));
+    world.blobs.set_fault(Some(Box::new(|what, _| match what {
+        "delete" => Err(Error::Unavailable("the process is dead".into())),
+        _ => Ok(()),
+    })));
+    put(world).unwrap_err();
+    world.store.inject(None);
+    world.blobs.set_fault(None);
+    let new: Vec<ObjectKey> = world.objects().into_iter().filter(|key| !before.contains(key)).collect();
+    assert_eq!(new.len(), 1);
+    new[0]
+}
+
+#[test]
+fn sc8_what_was_under_way_when_the_process_died_is_not_delivered_beside_its_second_try() {
+    let mut world = World::new();
+    world.accept("earlier").unwrap();
+    let mail = body_without_rows(&world, |world| world.accept("text").map(drop));
+    let job = body_without_rows(&world, |world| world.queue("text", 1).map(drop));
+    world.reopen();
+    let report = world.storage.start_report();
+    assert_eq!((report.missing.len(), report.restored, report.unacknowledged), (0, 0, 2), "{report:?}");
+    world.accept("text").unwrap();
+    assert_eq!(block_on(world.store.messages(world.mailbox.id)).unwrap().len(), 2);
+    assert!(block_on(world.storage.list_jobs(10)).unwrap().is_empty());
+    let report = block_on(world.storage.check(true)).unwrap();
+    assert_eq!((report.restored, report.removed, report.leftovers_young), (0, 0, 2), "{report:?}");
+    world.make_old(mail);
+    world.make_old(job);
+    assert_eq!(block_on(world.storage.collect()).unwrap(), 2);
+}
+
+#[test]
+fn where_the_database_lost_mail_what_was_under_way_is_kept_too() {
+    let mut world = World::new();
+    let lost = world.accept("lost").unwrap()[0].row.message;
+    let mail = body_without_rows(&world, |world| world.accept("text").map(drop));
+    lose_row(&world, lost);
+    world.reopen();
+    let report = world.storage.start_report();
+    assert_eq!((report.missing.len(), report.restored, report.unacknowledged), (2, 2, 0), "{report:?}");
+    assert!(block_on(world.store.messages(world.mailbox.id)).unwrap().contains(&mail.message));
+    world.reopen();
+    assert_eq!(world.storage.start_report().missing, []);
+}
+
+#[test]
+fn without_any_mark_every_new_object_gets_its_rows() {
+    let mut world = World::new();
+    // What an earlier version stored.
+    world.blobs.set_fault(Some(Box::new(|what, _| match what {
+        "confirm" => Err(Error::Unavailable("not known then".into())),
+        _ => Ok(()),
+    })));
+    let kept = world.accept("kept").unwrap()[0].row.message;
+    let lost = world.accept("lost").unwrap()[0].row.message;
+    lose_row(&world, lost);
+    world.blobs.set_fault(None);
+    world.reopen();
+    assert_eq!(world.storage.start_report().restored, 1);
+    let listed = block_on(world.local.list("msg/")).unwrap();
+    assert!(listed.iter().all(|object| object.confirmed == Some(true)), "they have their marks from now on");
+    assert_eq!(world.read(kept).unwrap(), b"kept");
 }
 
 #[test]
@@ -172,6 +235,28 @@ fn repair_restores_intact_mail_removes_old_leftovers_and_keeps_what_is_damaged()
     assert_eq!((report.restored, report.removed), (1, 0), "{report:?}");
     assert!(block_on(world.store.messages(world.mailbox.id)).unwrap().contains(&intact));
     assert!(world.objects().contains(&stored(&world, damaged)), "damaged objects are never removed");
+}
+
+#[test]
+fn wrong_counters_are_named_and_repair_puts_them_right() {
+    let world = World::new();
+    world.accept("four").unwrap();
+    let state = block_on(world.store.rows().mailbox_states(&[world.mailbox.id])).unwrap().remove(0).unwrap();
+    let mut inbox = state.folders.iter().find(|folder| folder.name == "INBOX").unwrap().clone();
+    (inbox.messages, inbox.unseen, inbox.size) = (7, 0, 1);
+    let mut row = state.row.clone();
+    row.mailbox.used_bytes = 99;
+    let writes = Writes { mailboxes: vec![row], folders: vec![inbox], ..Writes::default() };
+    block_on(world.store.rows().apply("test", writes)).unwrap();
+
+    let report = block_on(world.storage.check(false)).unwrap();
+    assert_eq!(report.counters.len(), 4, "{report:?}");
+    assert_eq!(block_on(world.storage.check(true)).unwrap().counters.len(), 4, "named once more");
+    let report = block_on(world.storage.check(false)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let inbox = block_on(world.store.load_folder(world.folder_id("INBOX"))).unwrap().0;
+    assert_eq!((inbox.messages, inbox.unseen, inbox.size), (1, 1, 4));
+    assert_eq!(block_on(world.store.mailbox(world.mailbox.id)).unwrap().used_bytes, 4);
 }
 
 #[test]

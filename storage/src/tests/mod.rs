@@ -67,6 +67,10 @@ impl Blobs for FaultyBlobs {
         self.ask("read", Some(key))?;
         self.inner.read(key, offset, len).await
     }
+    async fn confirm(&self, keys: &[ObjectKey]) -> Result<()> {
+        self.ask("confirm", keys.first().copied())?;
+        self.inner.confirm(keys).await
+    }
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()> {
         self.ask("delete", keys.first().copied())?;
         self.inner.delete(keys).await
@@ -111,7 +115,9 @@ impl Blobs for MemoryBlobs {
         let modified = SystemTime::now();
         let map = self.0.lock().unwrap();
         let named = map.iter().filter(|(key, _)| key.to_string().starts_with(prefix));
-        Ok(named.map(|(key, octets)| Listed { key: *key, len: octets.len() as u64, modified }).collect())
+        Ok(named
+            .map(|(key, octets)| Listed { key: *key, len: octets.len() as u64, modified, confirmed: None })
+            .collect())
     }
     async fn newest(&self, _: usize) -> Result<Vec<Listed>> {
         self.list("msg/").await
