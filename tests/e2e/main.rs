@@ -9,4 +9,5 @@ mod imap_clients;
 mod inbound;
 mod outbound;
 mod signing;
+mod standstill;
 mod startup;

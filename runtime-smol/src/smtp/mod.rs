@@ -5,6 +5,6 @@ mod repeats;
 mod session;
 mod transaction;
 
-pub(crate) use repeats::Repeats;
+pub use repeats::Repeats;
 pub use session::{Configs, serve};
 pub(crate) use transaction::{canonical_text, domain_of};

@@ -16,7 +16,7 @@ const MESSAGES_MAX: usize = 16_384;
 
 /// What was accepted lately, by a hash of envelope and octets.
 #[derive(Default)]
-pub(crate) struct Repeats(Mutex<Remembered>);
+pub struct Repeats(Mutex<Remembered>);
 
 #[derive(Default)]
 struct Remembered {
