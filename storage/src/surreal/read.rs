@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Bound, RangeInclusive};
+use std::sync::PoisonError;
 
 use protocol_core::Timestamp;
 use surrealdb_types::{Value, Variables};
@@ -143,11 +144,13 @@ impl Rows for SurrealRows {
 
     async fn addresses(&self, addresses: &[String]) -> Result<Vec<Option<AddressRow>>> {
         let query = "RETURN {
-            mailboxes: (SELECT * FROM (SELECT VALUE mailbox FROM $addresses)),
+            mailboxes: (SELECT * FROM ((SELECT VALUE mailbox FROM $addresses) ?: $decoy)),
             aliases: (SELECT * FROM $aliases)
         }";
         let keys = |table: &str| list(addresses.iter().map(|address| record(table, address.as_str())));
-        let bound = bind([("addresses", keys("address")), ("aliases", keys("alias"))]);
+        let decoy = *self.decoy.lock().unwrap_or_else(PoisonError::into_inner);
+        let decoy = list(decoy.iter().map(|id| record("mailbox", id.to_string())));
+        let bound = bind([("addresses", keys("address")), ("aliases", keys("alias")), ("decoy", decoy)]);
         let mut answer = Fields::of("address", self.calls.read(query, bound).await?)?;
         let mut found = HashMap::new();
         for alias in many("alias", answer.take("aliases"), codec::read_alias)? {
@@ -155,6 +158,7 @@ impl Rows for SurrealRows {
         }
         for mut row in rows("mailbox", answer.take("mailboxes"))? {
             let mailbox = codec::read_mailbox(&mut row)?.mailbox;
+            *self.decoy.lock().unwrap_or_else(PoisonError::into_inner) = Some(mailbox.id);
             found.insert(mailbox.address.clone(), AddressRow::Mailbox(mailbox));
         }
         Ok(addresses.iter().map(|address| found.get(address).cloned()).collect())

@@ -1,7 +1,6 @@
 """What submission refuses, by code and text, and that a wrong password and an unknown user look and last alike."""
 import base64
 import smtplib
-import statistics
 import time
 
 import clients
@@ -30,7 +29,7 @@ assert code == 501 and text.startswith(b"5.7.0 "), (code, text)
 
 # Same code, text and time for a wrong password and a user that does not exist.
 times, replies = {"alice@example.test": [], "nobody@example.test": []}, set()
-for _ in range(8):
+for _ in range(12):
     for user in times:
         smtp = session()
         begun = time.perf_counter()
@@ -40,7 +39,8 @@ for _ in range(8):
 assert len(replies) == 1, replies
 code, text = replies.pop()
 assert code == 535 and text.startswith(b"5.7.8 "), (code, text)
-known, unknown = (statistics.median(times[u]) for u in times)
+# The least of each: other work on the machine makes a log-in slower, never faster.
+known, unknown = (min(times[u]) for u in times)
 assert 0.6 < known / unknown < 1.7, (known, unknown)
 
 smtp = session()
