@@ -81,7 +81,17 @@ impl Storage {
     /// answer says where each delivery went, in order. After a refusal or [`Error::Unavailable`] nothing of it
     /// is stored. After [`Error::OutcomeUnknown`] its objects stay, so that it is not lost if it counts.
     pub async fn accept(&self, spool: &Spool, accept: Accept) -> Result<Vec<Placed>> {
-        let plan = self.inner.plan(spool, accept).await?;
+        self.accept_forms(spool, spool, accept).await
+    }
+
+    /// The same for a message that folders get in one form, `delivered`, and the queue in another, `queued`.
+    pub async fn accept_forms(
+        &self,
+        delivered: &Spool,
+        queued: &Spool,
+        accept: Accept,
+    ) -> Result<Vec<Placed>> {
+        let plan = self.inner.plan(delivered, queued, accept).await?;
         self.durable(async move |inner| {
             let (objects, keys, commit) = plan.into_parts();
             let _flight = inner.begin_flight(keys.clone());
@@ -95,7 +105,7 @@ impl Storage {
 }
 
 impl Inner {
-    pub(crate) async fn plan(&self, spool: &Spool, accept: Accept) -> Result<Plan> {
+    pub(crate) async fn plan(&self, delivered: &Spool, for_queue: &Spool, accept: Accept) -> Result<Plan> {
         let Accept { sender, recipients, received, deliveries, queued, mut jobs } = accept;
         let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit: Commit::default() };
         let envelope = |place, meta| Envelope {
@@ -110,7 +120,7 @@ impl Inner {
         };
         for deliver in deliveries {
             let key = ObjectKey::stored(deliver.org, deliver.mailbox, deliver.message);
-            let content = Content::new(deliver.prefix.clone(), spool, &deliver.skip)?;
+            let content = Content::new(deliver.prefix.clone(), delivered, &deliver.skip)?;
             let tenant = self.tenant(deliver.org).await?;
             plan.commit.rows.push(row(&deliver, content.len(), &tenant)?);
             let envelope = envelope(place(&deliver), deliver.meta);
@@ -119,7 +129,7 @@ impl Inner {
         match queued {
             Some(queued) if jobs.iter().all(|j| (j.org, j.message) == (queued.org, queued.message)) => {
                 let key = ObjectKey::queued(queued.org, queued.message);
-                let content = Content::new(queued.prefix, spool, &queued.skip)?;
+                let content = Content::new(queued.prefix, for_queue, &queued.skip)?;
                 jobs.iter_mut().for_each(|job| job.size = content.len());
                 let place = Place::Queue { jobs: jobs.iter().map(EnvelopeJob::from).collect() };
                 let tenant = self.tenant(queued.org).await?;

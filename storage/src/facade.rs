@@ -232,6 +232,12 @@ impl Storage {
         Spool::new(self.inner.spool_dir.clone(), self.inner.spool_limit)
     }
 
+    /// An empty spool that takes at most `limit` octets, for a message that is changed here and becomes longer
+    /// than it came.
+    pub fn spool_up_to(&self, limit: u64) -> Spool {
+        Spool::new(self.inner.spool_dir.clone(), limit)
+    }
+
     /// What the comparison at start found.
     pub fn start_report(&self) -> StartReport {
         self.inner.start.get().cloned().unwrap_or_default()

@@ -53,7 +53,7 @@ impl Storage {
             return Err(Refusal::Invalid("what goes with a result is given by its content".into()).into());
         }
         let (objects, keys, commit) = match also {
-            Some((spool, accept)) => self.inner.plan(&spool, accept).await?.into_parts(),
+            Some((spool, accept)) => self.inner.plan(&spool, &spool, accept).await?.into_parts(),
             None => Default::default(),
         };
         update.also = commit;

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod attacks;
+mod bodies;
 mod crash;
 mod harness;
 mod imap_clients;

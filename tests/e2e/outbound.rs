@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{Inbox, PASSWORD, Raw, eventually, free_port, have};
 
 /// A process of the test's own, ended with it.
-struct Helper(Child);
+pub struct Helper(Child);
 
 impl Drop for Helper {
     fn drop(&mut self) {
@@ -18,18 +18,18 @@ impl Drop for Helper {
 }
 
 /// The world outside: a name server for `remote.test` and its mail server.
-struct World {
+pub struct World {
     dns_port: u16,
     smtp_port: u16,
-    mail: PathBuf,
+    pub mail: PathBuf,
     _dns: Helper,
     far_end: Option<Helper>,
 }
 
-const TOOLS: [&str; 3] = ["python3", "python3:aiosmtpd", "dnsmasq"];
+pub const TOOLS: [&str; 3] = ["python3", "python3:aiosmtpd", "dnsmasq"];
 
 impl World {
-    fn new(inbox: &mut Inbox) -> World {
+    pub fn new(inbox: &mut Inbox) -> World {
         let (dns_port, smtp_port) = (free_port(), free_port());
         let dns = Command::new(if PathBuf::from("/usr/sbin/dnsmasq").is_file() {
             "/usr/sbin/dnsmasq"
@@ -59,7 +59,7 @@ impl World {
         World { dns_port, smtp_port, mail, _dns: Helper(dns), far_end: None }
     }
 
-    fn open(&mut self) {
+    pub fn open(&mut self) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/py/far_end.py");
         let child = Command::new("python3")
             .args([script, &self.smtp_port.to_string()])
@@ -79,7 +79,7 @@ impl World {
         fs::write(self.mail.join("mode"), mode).expect("written");
     }
 
-    fn received(&self) -> Vec<String> {
+    pub fn received(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.mail) else { return Vec::new() };
         let names = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "eml"));
         names.map(|p| String::from_utf8_lossy(&fs::read(p).expect("readable")).into_owned()).collect()

@@ -22,16 +22,15 @@ use protocol_smtp::route::{
 };
 use protocol_smtp::status::Status;
 use rustls_pki_types::ServerName;
-use storage::{Job, Object};
+use storage::Job;
 
 use crate::app::App;
 use crate::config;
 use crate::wire::Wire;
 
 use super::relay::Proof;
+use super::source::Source;
 
-/// Octets of the message that are written at a time; one chunk of BDAT each.
-const PIECE: usize = 64 * 1024;
 const SEND_HIGH_WATER: usize = 64 * 1024;
 /// Why an attempt ends when the server stops.
 const STOPPING: &str = "this server is stopping";
@@ -74,6 +73,8 @@ struct Attempt<'a> {
     events: &'a Sender<Event>,
     tried: HashMap<u16, Tried>,
     stopped: bool,
+    /// The message made 7-bit, once a server without 8BITMIME was met; an error says why it cannot be.
+    seven_bit: Option<Result<Source, String>>,
 }
 
 /// Tries these recipients of a job.
@@ -86,7 +87,8 @@ pub async fn run(
     events: &Sender<Event>,
 ) -> Attempted {
     let began = super::monotonic();
-    let mut attempt = Attempt { app, job, fence, control, events, tried: HashMap::new(), stopped: false };
+    let (tried, seven_bit) = (HashMap::new(), None);
+    let mut attempt = Attempt { app, job, fence, control, events, tried, stopped: false, seven_bit };
     let (verdicts, health) = attempt.walk(recipients).await;
     Attempted { verdicts, health, tried: attempt.tried, took: began.elapsed() }
 }
@@ -229,6 +231,7 @@ impl Attempt<'_> {
             verdicts: Vec::new(),
             proof: None,
             lacks: None,
+            sends_copy: false,
             certificate: None,
         };
         let result = self.converse(&mut conversation, candidate).await;
@@ -310,10 +313,7 @@ impl Attempt<'_> {
                     self.prove(talk, prove);
                     Ok(())
                 }
-                ClientStep::Ready => {
-                    self.next_message(talk);
-                    Ok(())
-                }
+                ClientStep::Ready => self.next_message(talk).await,
                 ClientStep::Settled { index, verdict } => {
                     talk.verdicts.push((index, verdict));
                     Ok(())
@@ -391,10 +391,11 @@ impl Attempt<'_> {
     }
 
     /// Sends the message to those who are left, or says goodbye.
-    fn next_message(&self, talk: &mut Conversation) {
+    async fn next_message(&mut self, talk: &mut Conversation) -> io::Result<()> {
         let spec = &self.job.spec;
         if talk.todo.is_empty() || self.stopped {
-            return talk.session.quit(&mut talk.out);
+            talk.session.quit(&mut talk.out);
+            return Ok(());
         }
         let sender = match Mailbox::parse(&spec.sender) {
             Ok(mailbox) => Path::Mailbox(mailbox),
@@ -407,7 +408,7 @@ impl Attempt<'_> {
             let params = RcptParams { notify: row.notify.as_deref(), orcpt: row.orcpt.as_deref() };
             recipients.push(Recipient { index: *index, path: Path::Mailbox(mailbox), params });
         }
-        let envelope = Envelope {
+        let mut envelope = Envelope {
             sender,
             recipients: &recipients,
             size: spec.size,
@@ -425,7 +426,15 @@ impl Attempt<'_> {
             },
             envid: spec.envid.as_deref(),
         };
-        match talk.session.send(&envelope, &mut talk.out) {
+        let mut sent = talk.session.send(&envelope, &mut talk.out);
+        if sent == Err(Missing::EightBitMime)
+            && let Some(size) = self.seven_bit_size().await?
+        {
+            (envelope.body, envelope.size) = (Body::SevenBit, size);
+            sent = talk.session.send(&envelope, &mut talk.out);
+            talk.sends_copy = true;
+        }
+        match sent {
             Ok(0) => talk.session.quit(&mut talk.out),
             Ok(taken) => {
                 let taken: Vec<u16> = recipients.iter().take(taken).map(|r| r.index).collect();
@@ -436,25 +445,38 @@ impl Attempt<'_> {
                 talk.session.quit(&mut talk.out);
             }
         }
+        Ok(())
+    }
+
+    /// Octets of the message made 7-bit, when it can be.
+    async fn seven_bit_size(&mut self) -> io::Result<Option<u64>> {
+        if self.seven_bit.is_none() {
+            let made = Source::seven_bit(self.app, self.job).await;
+            let made = made.map_err(|error| unreadable(self.job, &error))?;
+            if let Err(why) = &made {
+                tracing::info!(job = %self.job.spec.id, why, "a message is not made 7-bit");
+            }
+            self.seven_bit = Some(made);
+        }
+        Ok(self.seven_bit.as_ref().and_then(|made| made.as_ref().ok()).map(Source::len))
     }
 
     /// Copies the message from storage to the wire.
-    async fn body(&self, talk: &mut Conversation, mut encoder: BodyEncoder) -> io::Result<()> {
+    async fn body(&mut self, talk: &mut Conversation, mut encoder: BodyEncoder) -> io::Result<()> {
         talk.wire.flush(&mut talk.out).await?;
-        let spec = &self.job.spec;
-        let opened = self.app.storage.open_queued(spec.org, spec.message).await;
-        let mut object: Object = opened.map_err(|error| {
-            tracing::error!(job = %spec.id, %error, "a queued message could not be read");
-            io::Error::other("the queued message could not be read")
-        })?;
+        let mut queued;
+        let source = match &mut self.seven_bit {
+            Some(Ok(copy)) if talk.sends_copy => copy,
+            _ => {
+                queued = Source::queued(self.app, self.job).await.map_err(|e| unreadable(self.job, &e))?;
+                &mut queued
+            }
+        };
         let mut at = 0;
-        while at < object.len() {
-            let piece = object.read(at, PIECE).await.map_err(|error| {
-                tracing::error!(job = %spec.id, %error, "a queued message could not be read");
-                io::Error::other("the queued message could not be read")
-            })?;
+        while at < source.len() {
+            let piece = source.read(at).await.map_err(|e| unreadable(self.job, &e))?;
             at += piece.len() as u64;
-            let pieces: Vec<&[u8]> = encoder.encode(piece).collect();
+            let pieces: Vec<&[u8]> = encoder.encode(&piece).collect();
             talk.wire.write_pieces(&pieces).await?;
         }
         encoder.finish(&mut talk.session);
@@ -497,8 +519,15 @@ struct Conversation {
     verdicts: Vec<(u16, Verdict)>,
     proof: Option<Proof>,
     lacks: Option<Missing>,
+    /// The copy that is 7-bit is sent here.
+    sends_copy: bool,
     /// Whether the certificate is valid, once there is TLS.
     certificate: Option<bool>,
+}
+
+fn unreadable(job: &Job, error: &storage::Error) -> io::Error {
+    tracing::error!(job = %job.spec.id, %error, "a queued message could not be read");
+    io::Error::other("the queued message could not be read")
 }
 
 fn finished(next: Next) -> (Vec<(u16, Verdict)>, Health) {

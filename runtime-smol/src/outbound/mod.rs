@@ -5,6 +5,7 @@ mod attempt;
 mod convert;
 mod notice;
 mod relay;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -91,7 +91,9 @@ fn reports<'a>(
 /// What of the message goes back (RFC 3461 §4.3): all of a failed one when RET=FULL asks for it, else its header.
 async fn returned(app: &App, job: &Job, settlement: &Settlement) -> Result<Returned, StoreError> {
     let failed = settlement.notices.iter().any(|n| n.kind == NoticeKind::Failed);
-    let full = failed && job.spec.ret.as_deref() == Some("FULL") && job.spec.size <= dsn::RETURNED_MAX as u64;
+    // Binary octets have no place in a notification, whose own lines must be lines.
+    let fits = job.spec.size <= dsn::RETURNED_MAX as u64 && !job.spec.binary;
+    let full = failed && job.spec.ret.as_deref() == Some("FULL") && fits;
     let mut object = match app.storage.open_queued(job.spec.org, job.spec.message).await {
         Ok(object) => object,
         Err(error) => {
@@ -112,6 +114,9 @@ async fn returned(app: &App, job: &Job, settlement: &Settlement) -> Result<Retur
     } else {
         let end = protocol_core::message::header::header_len(&bytes);
         bytes.truncate(end);
+        if job.spec.binary {
+            bytes = protocol_core::message::binary::clean_header(&bytes);
+        }
         Returned::Header(bytes)
     })
 }

@@ -22,6 +22,7 @@ use storage::{
     OrgId, Queued, RecipientState, SpecialUse, Spool,
 };
 
+use super::bodies::{Form, Forms};
 use super::domain_of;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
@@ -59,34 +60,37 @@ impl Connection {
         id: MessageId,
         session: &ServerSession,
     ) -> Result<(), Refusal> {
-        let Incoming { spool, scanner, hasher, failed } = incoming;
-        if let Some(error) = failed {
-            tracing::error!(%error, "a message could not be spooled");
-            return Err(Refusal::StorageFailed);
-        }
-        let structure = scanner.finish();
+        let (app, submitted) = (&self.app, self.service.is_submission());
+        let own_host = &app.config.server.hostname;
+        let hasher = incoming.hasher.clone();
+        let forms = Forms::make(incoming, transaction.body, submitted, own_host, &app.storage).await?;
+        let Form { spool, structure } = &forms.delivered;
         if structure.own_received >= OWN_RECEIVED_LOOP {
             return Err(Refusal::Loop);
         }
-        let header_len = usize::try_from(structure.root().body_start).unwrap_or(usize::MAX);
-        let header = spool.read(0, header_len).await.map_err(storage_failed)?;
-        let mut edit = self.edit(transaction, &header).await?;
         let now = wall_now();
-        // Nothing of what is signed changes any more; trace fields go above.
-        let signatures = self.signatures(transaction, &header, &edit, &spool, now).await?;
-        edit.prefix = [signatures, edit.prefix].concat();
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| Refusal::StorageFailed)?;
+        let edit = self.edit(transaction, &forms.delivered, now, random).await?;
+        let for_queue = match &forms.queued {
+            Some(form) => (form, self.edit(transaction, form, now, random).await?),
+            None => (&forms.delivered, edit.clone()),
+        };
         let received = self.received(transaction, id, session, now);
         let accept = Accept {
             sender: transaction.sender.clone(),
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
-            deliveries: deliveries(transaction, id, &structure, &edit, &received, now),
+            deliveries: deliveries(transaction, id, structure, &edit, &received, now),
             queued: None,
             jobs: Vec::new(),
         };
-        let accept = self.with_jobs(accept, transaction, id, &structure, &edit, &received, now);
+        let (queued_form, queued_edit) = &for_queue;
+        let accept =
+            self.with_jobs(accept, transaction, id, &queued_form.structure, queued_edit, &received, now);
         let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
-        self.app.storage.accept(&spool, accept).await.map_err(storage_failed)?;
+        let stored = self.app.storage.accept_forms(spool, &queued_form.spool, accept);
+        stored.await.map_err(storage_failed)?;
         METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
         if self.app.repeats.is_repeat(transaction, hasher, monotonic_now()) {
             // The client did not hear our 250, or sends twice on purpose: both are delivered, and counted.
@@ -101,7 +105,15 @@ impl Connection {
 
     /// Judges the header and says how it changes: for submission, fields that are missing or must go; for all,
     /// results that claim to be ours.
-    async fn edit(&self, transaction: &Transaction, header: &[u8]) -> Result<Edit, Refusal> {
+    async fn edit(
+        &self,
+        transaction: &Transaction,
+        form: &Form,
+        now: Timestamp,
+        random: [u8; 16],
+    ) -> Result<Edit, Refusal> {
+        let header_len = usize::try_from(form.structure.root().body_start).unwrap_or(usize::MAX);
+        let header = &form.spool.read(0, header_len).await.map_err(storage_failed)?;
         let null_sender = transaction.sender.is_empty();
         let from = from_addresses(header, null_sender).map_err(|_| Refusal::BadFrom)?;
         let mut edit = match &self.account {
@@ -120,13 +132,14 @@ impl Connection {
                     }
                 }
                 let domain = account.address.rsplit_once('@').map_or("", |(_, d)| d);
-                let mut random = [0; 16];
-                getrandom::fill(&mut random).map_err(|_| Refusal::StorageFailed)?;
-                submission::complete(header, wall_now(), random, domain)
+                submission::complete(header, now, random, domain)
             }
         };
         let own = &self.app.config.server.hostname;
         edit.skip_fields(header, |field| is_authentication_results_by(field, own));
+        // Nothing of what is signed changes any more; trace fields go above.
+        let signatures = self.signatures(transaction, header, &edit, &form.spool, now).await?;
+        edit.prefix = [signatures, edit.prefix].concat();
         Ok(edit)
     }
 
@@ -288,7 +301,9 @@ impl Connection {
                 recipients: recipients.collect(),
                 envid: transaction.envid.clone(),
                 ret: transaction.ret.map(str::to_owned),
-                eight_bit: transaction.body != Body::SevenBit || structure.flags.has(Noticed::BODY_8BIT),
+                // What was declared and is not there needs nothing of the next server.
+                eight_bit: structure.flags.has(Noticed::BODY_8BIT)
+                    || (transaction.body != Body::SevenBit && structure.flags.has(Noticed::HEADER_8BIT)),
                 binary: transaction.body == Body::Binary,
                 smtputf8: transaction.smtputf8 && structure.flags.has(Noticed::HEADER_8BIT),
                 require_tls: transaction.require_tls,
@@ -375,7 +390,7 @@ fn is_public(ip: IpAddr) -> bool {
 }
 
 /// What storage's refusal means to the client.
-fn storage_failed(error: storage::Error) -> Refusal {
+pub(super) fn storage_failed(error: storage::Error) -> Refusal {
     match error {
         storage::Error::Refused(storage::Refusal::OverQuota) => Refusal::OverQuota,
         error => {

@@ -1,6 +1,7 @@
 //! Mail in: transfer, submission and LMTP over the server machine, up to the durable 250.
 
 mod accept;
+mod bodies;
 mod repeats;
 mod session;
 mod transaction;

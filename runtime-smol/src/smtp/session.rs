@@ -63,6 +63,7 @@ impl Configs {
         let make = |service: Service| {
             let mut made = ServerConfig::new(&config.server.hostname, service);
             made.recipients_max = config.smtp.max_rcpt_to;
+            made.binarymime = true;
             if !service.is_submission() {
                 made.message_max = config.smtp.max_message_bytes;
             }
@@ -369,8 +370,8 @@ impl Connection {
             return begin.refuse(&Refusal::StorageFailed, session, out);
         };
         self.began = monotonic_now();
-        transaction.incoming =
-            Some(Incoming::new(self.app.storage.spool(), &self.app.config.server.hostname));
+        let (spool, own_host) = (self.app.storage.spool(), &self.app.config.server.hostname);
+        transaction.incoming = Some(Incoming::new(spool, own_host, self.service.is_submission()));
         begin.accept(session, out);
     }
 

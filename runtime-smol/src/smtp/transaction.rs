@@ -126,8 +126,11 @@ impl Recipient {
 }
 
 impl Incoming {
-    pub fn new(spool: Spool, own_host: &str) -> Incoming {
-        let scanner = Scanner::new().with_own_host(own_host);
+    pub fn new(spool: Spool, own_host: &str, submitted: bool) -> Incoming {
+        let mut scanner = Scanner::new().with_own_host(own_host);
+        if submitted {
+            scanner = scanner.with_decoded_sizes();
+        }
         Incoming { spool, scanner, hasher: blake3::Hasher::new(), failed: None }
     }
 }

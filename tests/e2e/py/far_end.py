@@ -2,7 +2,8 @@
 
 far_end.py PORT DIR: messages become DIR/N.eml (first line: envelope as JSON), every attempt a line of DIR/attempts.
 mode: `ok`; `451` temporary refusal of each RCPT; `550` permanent refusal; `slow` 2 s before each reply to data;
-`mixed` accepts, defers and refuses by the local part.
+`mixed` accepts, defers and refuses by the local part. With a file DIR/seven-bit there is no 8BITMIME; DIR/wire holds
+every octet that came.
 """
 import asyncio
 import json
@@ -28,6 +29,11 @@ def mode():
 class Handler:
     count = 0
 
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        seven_bit = (DIR / "seven-bit").exists()
+        return [r for r in responses if not (seven_bit and ("8BITMIME" in r or "SMTPUTF8" in r))]
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         with open(DIR / "attempts", "a") as log:
             print(time.time(), address, file=log)
@@ -50,14 +56,23 @@ class Handler:
         return "250 2.0.0 kept"
 
 
+class Server(SMTP):
+    line_length_limit = 2_000_000
+
+    def data_received(self, data):
+        with open(DIR / "wire", "ab") as wire:
+            wire.write(data)
+        super().data_received(data)
+
+
 class FarEnd(Controller):
     def factory(self):
         context = None
         if len(sys.argv) > 3:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(sys.argv[3], sys.argv[4])
-        return SMTP(self.handler, hostname="mx.remote.test", enable_SMTPUTF8=True, tls_context=context,
-                    data_size_limit=40_000_000)
+        return Server(self.handler, hostname="mx.remote.test", enable_SMTPUTF8=True, tls_context=context,
+                      data_size_limit=40_000_000)
 
 
 controller = FarEnd(Handler(), hostname="127.0.0.1", port=PORT)
