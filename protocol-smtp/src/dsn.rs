@@ -123,7 +123,7 @@ fn header(dsn: &Dsn<'_>, boundary: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn part(boundary: &str, media_type: &str, body: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn part(boundary: &str, media_type: &str, body: &[u8], out: &mut Vec<u8>) {
     let encoding = if body.is_ascii() { "7bit" } else { "8bit" };
     out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
     field(out, "Content-Type", media_type);
@@ -134,7 +134,7 @@ fn part(boundary: &str, media_type: &str, body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// One that occurs in none of the parts. The ID is not to be guessed, so the first one nearly always is.
-fn boundary(id: &str, parts: &[&[u8]]) -> String {
+pub(crate) fn boundary(id: &str, parts: &[&[u8]]) -> String {
     let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
     let mut n = 0;
     loop {
@@ -289,7 +289,7 @@ fn header_of(bytes: &[u8]) -> &[u8] {
 // ---- text -----------------------------------------------------------------------------------------------
 
 /// Appends a field, folded where it has spaces. Controls in the value become `?`.
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b":");
     let mut column = name.len() + 1;
@@ -352,7 +352,7 @@ fn xtext(value: &str) -> Option<String> {
     String::from_utf8(octets).ok().filter(|_| printable)
 }
 
-fn date(at: Timestamp) -> String {
+pub(crate) fn date(at: Timestamp) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = at.civil().write_rfc5322(&mut text);

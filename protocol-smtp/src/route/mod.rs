@@ -13,6 +13,7 @@
 //! Every failure is a [`Failure`](crate::queue::Failure) in a verdict: class 5 is for good, class 4 is not.
 
 pub mod dane;
+pub mod mta_sts;
 mod mx;
 mod net;
 pub mod posture;
