@@ -230,7 +230,7 @@ impl Connection {
             Request::Expunge => self.expunge(running, session, out).await,
             Request::Search(searching) => self.search(running, &searching, session, out).await,
             Request::Fetch(fetching) => return self.fetch(running, &fetching, session, out, wire).await,
-            Request::Store(storing) => self.store(running, &storing, session, out).await,
+            Request::Store(storing) => return self.store(running, &storing, session, out, wire).await,
             Request::Copy { to } => self.copy(running, &to, false, session, out).await,
             Request::Move { to } => self.copy(running, &to, true, session, out).await,
         }

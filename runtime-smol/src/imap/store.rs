@@ -1,11 +1,14 @@
 //! STORE, COPY and MOVE.
 
+use std::io;
+
 use protocol_core::SendBuf;
 use protocol_imap::codec::StoreOp;
 use protocol_imap::server::{FlagBits, No, Running, ServerSession, Storing};
 use storage::{FlagOp, Flags, NamedFlags};
 
 use super::session::{Connection, refuse};
+use crate::wire::Wire;
 
 impl Connection {
     pub(super) async fn store(
@@ -14,8 +17,12 @@ impl Connection {
         storing: &Storing<'_>,
         session: &mut ServerSession,
         out: &mut SendBuf,
-    ) {
-        let Some(selected) = &self.selected else { return running.no(No::Unavailable, session, out) };
+        wire: &mut Wire,
+    ) -> io::Result<()> {
+        let Some(selected) = &self.selected else {
+            running.no(No::Unavailable, session, out);
+            return Ok(());
+        };
         let uids = target_uids(session);
         let op = match storing.op() {
             StoreOp::Add => FlagOp::Add,
@@ -31,9 +38,15 @@ impl Connection {
         self.follow(session, out);
         let changed = match changed {
             Ok(changed) => changed,
-            Err(error) => return refuse(running, &error, session, out),
+            Err(error) => {
+                refuse(running, &error, session, out);
+                return Ok(());
+            }
         };
-        let Some(selected) = &self.selected else { return running.no(No::Unavailable, session, out) };
+        let Some(selected) = &self.selected else {
+            running.no(No::Unavailable, session, out);
+            return Ok(());
+        };
         for uid in uids {
             if changed.modified.binary_search(&uid).is_ok() {
                 continue;
@@ -41,8 +54,12 @@ impl Connection {
             if let Some(row) = selected.row(uid) {
                 session.stored_row(storing, uid, FlagBits(row.flags.0), row.modseq, out);
             }
+            if out.is_high() {
+                wire.flush(out).await?;
+            }
         }
         running.stored(storing, &changed.modified, session, out);
+        Ok(())
     }
 
     pub(super) async fn copy(
