@@ -170,12 +170,13 @@ impl Handler<ServerSession> for Connection {
     ) -> io::Result<()> {
         match step {
             Step::Connect(connect) => connect.accept(session, out),
-            Step::Authenticate(ask) => self.authenticate(ask, session, out, wire).await,
-            Step::Sender(ask) => self.sender(ask, session, out).await,
-            Step::Recipient(ask) => self.recipient(ask, session, out).await,
+            // On the heap while they last: an idle connection would keep room for the largest of them.
+            Step::Authenticate(ask) => Box::pin(self.authenticate(ask, session, out, wire)).await,
+            Step::Sender(ask) => Box::pin(self.sender(ask, session, out)).await,
+            Step::Recipient(ask) => Box::pin(self.recipient(ask, session, out)).await,
             Step::Begin(begin) => self.begin(begin, session, out),
             Step::Chunk(octets) => self.chunk(octets).await,
-            Step::Finish(finish) => self.finish(finish, session, out).await,
+            Step::Finish(finish) => Box::pin(self.finish(finish, session, out)).await,
             Step::Discard => self.drop_message(),
             Step::UpgradeTls(upgrade) => {
                 wire.flush(out).await?;
