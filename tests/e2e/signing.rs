@@ -212,3 +212,24 @@ fn keys_are_changed_without_a_message_that_cannot_be_verified() {
     world.submit("friend@remote.test", "last");
     assert_eq!(world.arrives("last"), format!("last 0; {}", both(&last)));
 }
+
+#[test]
+fn a_copy_for_a_server_without_8bitmime_has_signatures_of_its_own() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let mut world = World::new();
+    fs::write(world.mail.join("seven-bit"), "").expect("written");
+    world.inbox.start();
+    let message =
+        "From: alice@example.test\r\nSubject: copy\r\n\r\nGr\u{fc}\u{df}e in a line that is long enough\r\n";
+    let path = world.inbox.dir.0.join("copy.eml");
+    fs::write(&path, message).expect("written");
+    let path = path.display().to_string();
+    world.inbox.python_ok("send_raw.py", &["alice@example.test", "friend@remote.test", "8BITMIME", &path]);
+    let line = world.arrives("copy");
+    assert!(fs::read(world.mail.join("wire")).expect("captured").is_ascii(), "it was changed");
+    let signatures: Vec<&str> = line.split("; ").skip(1).collect();
+    assert_eq!(signatures.len(), 2, "those that held before are gone: {line}");
+    assert!(signatures.iter().all(|s| s.ends_with("=good")), "{line}");
+}
