@@ -6,6 +6,7 @@ connection. Client and server share the machine; each figure of acceptance is th
 """
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -23,9 +24,15 @@ WARM = 100
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """From below the range of outgoing connections, so that none of them takes it first."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def memory_kib(pid, field="Rss"):

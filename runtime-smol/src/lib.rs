@@ -20,6 +20,9 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod outbound;
+#[cfg(test)]
+#[path = "../../tests/ports.rs"]
+mod ports;
 pub mod serve;
 pub mod signing;
 pub mod smtp;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+pub use crate::ports::free_port;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,10 +42,6 @@ pub struct Inbox {
     pub dir: TempDir,
     pub env: BTreeMap<String, String>,
     child: Option<Child>,
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port is free").port()
 }
 
 impl Inbox {

@@ -9,6 +9,8 @@ mod harness;
 mod imap_clients;
 mod inbound;
 mod outbound;
+#[path = "../ports.rs"]
+mod ports;
 mod signing;
 mod standstill;
 mod startup;

@@ -6,6 +6,7 @@ use super::*;
 use crate::app::Stop;
 use crate::config::{self, Profile, Sources};
 use crate::net::{Limits, Sessions, accept_all, bind};
+use crate::ports::free_port;
 
 struct Server {
     port: u16,
@@ -20,7 +21,7 @@ struct Server {
 impl Server {
     fn start(name: &str) -> Server {
         let dir = std::env::temp_dir().join(format!("inbox-http-{name}-{}", std::process::id()));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let off = [
             "SMTP_TRANSFER_PORT",
             "SMTP_SUBMISSION_PORT",

@@ -9,6 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use super::*;
 use crate::app::Stop;
 use crate::config::{self, Config, Profile, Sources};
+use crate::ports::free_port;
 use crate::task::{block_on, spawn};
 
 fn config(env: &[(&str, &str)]) -> Config {
@@ -25,10 +26,6 @@ fn config(env: &[(&str, &str)]) -> Config {
     let environment = environment.chain(env.iter().copied()).map(|(n, v)| (n.into(), v.into())).collect();
     let sources = Sources { data_dir: None, env_file: None, profile: Profile::Serve, environment };
     config::load(&sources).unwrap_or_else(|e| panic!("{e}")).config
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn refusals(service: Service) -> &'static [u8] {
