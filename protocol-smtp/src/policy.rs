@@ -1,9 +1,14 @@
 //! What the results of SPF, DKIM and DMARC lead to (SPEC section 4): acceptance, a refusal with its exact
 //! reply, or the Junk folder.
 
-use protocol_core::auth::{DkimResult, DmarcPolicy, DmarcResult, MessageResults, Spf, SpfResult};
+use alloc::string::String;
+
+use protocol_core::auth::{
+    ArcChain, ArcResult, DkimResult, DmarcPolicy, DmarcResult, MessageResults, Spf, SpfResult,
+};
 
 use crate::server::{Refusal, Verdict};
+use crate::trace;
 
 /// What is required of mail for one recipient: for each check the name of the setting that requires it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,22 +94,34 @@ pub fn spf(required: &Required, found: &Spf, null_sender: bool) -> Result<(), Re
     Err(Refusal::spf(verdict, &found.domain, variable))
 }
 
-/// Judges a message after its data. `spf_waits`: SPF was not judged at RCPT, for an aligned DKIM signature may
-/// stand for it (`SMTP_SPF_ACCEPT_ALIGNED_DKIM`).
+/// On what terms a message is judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// What is required for its recipients.
+    pub required: Required,
+    /// The reverse-path is null.
+    pub null_sender: bool,
+    /// SPF was not judged at RCPT: an aligned DKIM signature may stand for it (`SMTP_SPF_ACCEPT_ALIGNED_DKIM`), or
+    /// a gateway's verdict.
+    pub spf_waits: bool,
+    /// Such a signature does stand for it.
+    pub accept_aligned_dkim: bool,
+    /// What the sender's own DMARC policy does.
+    pub sender_policy: SenderPolicy,
+    /// Domains in lower case whose ARC seals are believed (`SMTP_ARC_TRUSTED_SEALERS`).
+    pub trusted_sealers: &'a [String],
+}
+
+/// Judges a message after its data.
 ///
 /// # Errors
 /// The refusal.
-pub fn message(
-    required: &Required,
-    found: &Spf,
-    null_sender: bool,
-    spf_waits: bool,
-    results: &MessageResults,
-    sender_policy: SenderPolicy,
-) -> Result<Place, Refusal> {
+pub fn message(terms: &Terms<'_>, found: &Spf, results: &MessageResults) -> Result<Place, Refusal> {
+    let Terms { required, null_sender, .. } = terms;
     let dmarc = &results.dmarc;
-    if spf_waits && !(dmarc.result == DmarcResult::Pass && dmarc.dkim_aligned) {
-        spf(required, found, null_sender)?;
+    let stands_for_spf = terms.accept_aligned_dkim && dmarc.result == DmarcResult::Pass && dmarc.dkim_aligned;
+    if terms.spf_waits && !stands_for_spf {
+        spf(required, found, *null_sender)?;
     }
     if let Some(variable) = required.dkim {
         dkim(results, variable)?;
@@ -117,14 +134,14 @@ pub fn message(
         DmarcResult::PermError => Verdict::PermError,
     };
     // What a null reverse-path's From holds need not be an address at all, and then DMARC has no say.
-    let has_none = null_sender && dmarc.domain.is_empty();
+    let has_none = *null_sender && dmarc.domain.is_empty();
     if let Some(variable) = required.dmarc.filter(|_| !has_none) {
         return Err(Refusal::dmarc(verdict, &dmarc.domain, variable));
     }
-    if dmarc.result != DmarcResult::Fail {
+    if dmarc.result != DmarcResult::Fail || is_vouched_for(&results.arc, terms.trusted_sealers) {
         return Ok(Place::Inbox);
     }
-    match (sender_policy, dmarc.policy) {
+    match (terms.sender_policy, dmarc.policy) {
         (SenderPolicy::Ignore, _) | (_, DmarcPolicy::None) => Ok(Place::Inbox),
         (SenderPolicy::Apply, DmarcPolicy::Reject) => Err(Refusal::dmarc(
             verdict,
@@ -133,6 +150,19 @@ pub fn message(
         )),
         _ => Ok(Place::Junk),
     }
+}
+
+/// Whether a chain that validates says that DMARC passed, and everybody who handled the message since then is
+/// trusted: a later sealer could have written anything into the message.
+pub fn is_vouched_for(arc: &ArcChain, trusted_sealers: &[String]) -> bool {
+    let is_trusted = |sealer: &str| trusted_sealers.iter().any(|t| t.eq_ignore_ascii_case(sealer));
+    arc.result == ArcResult::Pass
+        && arc.sets.iter().rev().take_while(|set| is_trusted(&set.sealer)).any(|set| {
+            // The instance stands before the results proper (RFC 8617 §4.1.1).
+            let results = set.results.split_once(';').map_or("", |(_, rest)| rest);
+            let recorded = trace::read_results(results.as_bytes());
+            recorded.is_some_and(|r| r.methods.iter().any(|m| m.is("dmarc") && m.result == "pass"))
+        })
 }
 
 fn dkim(results: &MessageResults, variable: &str) -> Result<(), Refusal> {
@@ -151,9 +181,9 @@ fn dkim(results: &MessageResults, variable: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::{String, ToString};
+    use alloc::string::ToString;
     use alloc::vec;
-    use protocol_core::auth::{Dkim, Dmarc};
+    use protocol_core::auth::{ArcSet, Dkim, Dmarc};
 
     const ALL: Settings<bool> = [true; 3];
     const NOTHING: Settings<Option<bool>> = [None; 3];
@@ -220,7 +250,8 @@ mod tests {
         let only = |dkim, dmarc| Required::merge([false, dkim, dmarc], NOTHING);
         let judge = |required: &Required, dkim, dmarc| {
             let results = results(dkim, dmarc, DmarcPolicy::None, false);
-            start(message(required, &of(SpfResult::None), false, false, &results, SenderPolicy::Apply))
+            let terms = Terms { required: *required, ..Terms::default() };
+            start(message(&terms, &of(SpfResult::None), &results))
         };
         for (result, want) in [
             (DkimResult::Pass, "Inbox"),
@@ -251,8 +282,10 @@ mod tests {
             (DmarcPolicy::Reject, "550 5.7.26", "Junk"),
         ] {
             let failed = results(DkimResult::Fail, DmarcResult::Fail, policy, false);
-            let judge =
-                |how| start(message(&Required::default(), &of(SpfResult::Pass), false, false, &failed, how));
+            let judge = |sender_policy| {
+                let terms = Terms { sender_policy, ..Terms::default() };
+                start(message(&terms, &of(SpfResult::Pass), &failed))
+            };
             assert_eq!(judge(SenderPolicy::Apply), apply);
             assert_eq!(judge(SenderPolicy::Junk), junk);
             assert_eq!(judge(SenderPolicy::Ignore), "Inbox");
@@ -269,9 +302,38 @@ mod tests {
             (DmarcResult::None, false, false, "Inbox"),
         ] {
             let results = results(DkimResult::Pass, dmarc, DmarcPolicy::None, aligned);
-            let found = of(SpfResult::Fail);
-            let judged = message(&required, &found, false, waits, &results, SenderPolicy::Apply);
+            let terms = Terms { required, spf_waits: waits, accept_aligned_dkim: waits, ..Terms::default() };
+            let judged = message(&terms, &of(SpfResult::Fail), &results);
             assert_eq!(start(judged), want, "{dmarc} {aligned} {waits}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_chain_that_recorded_a_pass_lifts_the_senders_policy_and_nothing_else() {
+        let set = |instance, sealer: &str, dmarc: &str| ArcSet {
+            instance,
+            sealer: sealer.into(),
+            results: alloc::format!("i={instance}; {sealer}; dkim=none; dmarc={dmarc} header.from=f.test"),
+        };
+        let trusted = [String::from("list.test"), String::from("gate.test")];
+        for (sets, want) in [
+            (vec![set(1, "list.test", "pass")], "Inbox"),
+            (vec![set(1, "list.test", "pass"), set(2, "gate.test", "fail")], "Inbox"),
+            (vec![set(1, "list.test", "fail")], "550 5.7.26"),
+            (vec![set(1, "other.test", "pass")], "550 5.7.26"),
+            // Whoever came after the pass was recorded can have written the message anew.
+            (vec![set(1, "list.test", "pass"), set(2, "other.test", "pass")], "550 5.7.26"),
+            (vec![set(1, "other.test", "pass"), set(2, "list.test", "fail")], "550 5.7.26"),
+        ] {
+            let mut found = results(DkimResult::Fail, DmarcResult::Fail, DmarcPolicy::Reject, false);
+            found.arc = ArcChain { result: ArcResult::Pass, sets, reason: None };
+            let terms = Terms { trusted_sealers: &trusted, ..Terms::default() };
+            assert_eq!(start(message(&terms, &of(SpfResult::Fail), &found)), want, "{:?}", found.arc.sets);
+            let required = Required::merge([false, false, true], NOTHING);
+            let strict = Terms { required, ..terms };
+            assert_eq!(start(message(&strict, &of(SpfResult::Fail), &found)), "550 5.7.26");
+            found.arc.result = ArcResult::Fail;
+            assert_eq!(start(message(&terms, &of(SpfResult::Fail), &found)), "550 5.7.26");
         }
     }
 

@@ -7,8 +7,10 @@ use core::net::IpAddr;
 
 use protocol_core::Timestamp;
 
+mod read;
 mod results;
 
+pub use read::{MethodResult, ReadResults, read_results};
 pub use results::{authentication_results, received_spf};
 
 /// Where a folded field is broken (RFC 5322 §2.1.1 asks for 78).

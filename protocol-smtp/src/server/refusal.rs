@@ -70,6 +70,8 @@ pub enum Refusal {
         status: Status,
         /// Result, domain and variable.
         text: String,
+        /// Check and result, for counting: `spf-softfail`.
+        label: String,
     },
     /// Wrong password, unknown user, disabled account, forbidden scope: never told apart.
     AuthFailed,
@@ -129,9 +131,10 @@ impl Refusal {
 
     fn policy(what: &str, verdict: Verdict, detail: u16, domain: &str, variable: &str) -> Refusal {
         let text = format!("{what} of {domain} is {verdict}; required by {variable}");
+        let label = format!("{}-{verdict}", what.to_ascii_lowercase());
         match verdict {
-            Verdict::TempError => Refusal::Policy { code: 451, status: Status::DNS_FAILED, text },
-            _ => Refusal::Policy { code: 550, status: Status::new(5, 7, detail), text },
+            Verdict::TempError => Refusal::Policy { code: 451, status: Status::DNS_FAILED, text, label },
+            _ => Refusal::Policy { code: 550, status: Status::new(5, 7, detail), text, label },
         }
     }
 
@@ -169,7 +172,7 @@ impl Refusal {
             }
             SendQuota => (450, Status::new(4, 7, 1), "Your sending quota for this period is used up"),
             Suppressed(text) => (550, Status::new(5, 7, 1), text),
-            Policy { code, status, text } => (*code, *status, text),
+            Policy { code, status, text, .. } => (*code, *status, text),
             AuthFailed => (535, Status::new(5, 7, 8), "Authentication failed"),
             AuthUnavailable => (454, Status::new(4, 7, 0), "Authentication is not available now"),
             ShuttingDown => (421, Status::new(4, 3, 2), "The server is shutting down"),

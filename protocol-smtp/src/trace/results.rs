@@ -6,13 +6,20 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 use core::net::IpAddr;
 
-use protocol_core::auth::{ArcResult, DkimResult, MessageResults, Spf, SpfIdentity};
+use protocol_core::auth::{ArcResult, DkimResult, Iprev, MessageResults, Spf, SpfIdentity};
 
 /// Characters of a peer's value that are shown.
 const VALUE_MAX: usize = 256;
 
-/// The Authentication-Results field of a message, with its CRLF. `sender`: the reverse-path, empty for null.
-pub fn authentication_results(own_host: &str, spf: &Spf, sender: &str, found: &MessageResults) -> Vec<u8> {
+/// The Authentication-Results field of a message, with its CRLF. `sender`: the reverse-path, empty for null;
+/// `iprev`: the client's address and its reverse look-up, when there was one.
+pub fn authentication_results(
+    own_host: &str,
+    iprev: Option<(IpAddr, &Iprev)>,
+    spf: &Spf,
+    sender: &str,
+    found: &MessageResults,
+) -> Vec<u8> {
     let mut out = String::from("Authentication-Results: ");
     out.push_str(&value(own_host));
     let property = match spf.identity {
@@ -37,6 +44,11 @@ pub fn authentication_results(own_host: &str, spf: &Spf, sender: &str, found: &M
     result(&mut out, "dmarc", dmarc.result.name(), None, &[("header.from", &dmarc.domain), policy]);
     if found.arc.result != ArcResult::None {
         result(&mut out, "arc", found.arc.result.name(), found.arc.reason.as_deref(), &[]);
+    }
+    if let Some((client, iprev)) = iprev {
+        let mut ip = String::new();
+        let _ = write!(ip, "{client}");
+        result(&mut out, "iprev", iprev.result.name(), None, &[("policy.iprev", &ip)]);
     }
     out.push_str("\r\n");
     out.into_bytes()
@@ -106,7 +118,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use alloc::vec;
-    use protocol_core::auth::{Dkim, Dmarc, DmarcPolicy, DmarcResult, SpfResult};
+    use protocol_core::auth::{Dkim, Dmarc, DmarcPolicy, DmarcResult, IprevResult, SpfResult};
 
     fn spf() -> Spf {
         Spf { domain: "a.test".into(), result: SpfResult::Pass, ..Spf::default() }
@@ -132,14 +144,17 @@ mod tests {
             },
             ..MessageResults::default()
         };
-        let text = String::from_utf8(authentication_results("mx.test", &spf(), "u@a.test", &found)).unwrap();
+        let iprev = Iprev { result: IprevResult::Pass, name: Some("c.test".into()) };
+        let client = "192.0.2.7".parse().unwrap();
+        let field = authentication_results("mx.test", Some((client, &iprev)), &spf(), "u@a.test", &found);
+        let text = String::from_utf8(field).unwrap();
         assert_eq!(
             text,
             "Authentication-Results: mx.test;\r\n\tspf=pass\r\n\tsmtp.mailfrom=\"u@a.test\";\r\n\tdkim=fail\r\n\
              \treason=\"expired\"\r\n\theader.d=d.test\r\n\theader.s=s1\r\n\theader.a=rsa-sha256\r\n\
-             \theader.b=\"AbC+/9=x\";\r\n\tdmarc=pass\r\n\theader.from=a.test\r\n\tpolicy.dmarc=reject\r\n"
+             \theader.b=\"AbC+/9=x\";\r\n\tdmarc=pass\r\n\theader.from=a.test\r\n\tpolicy.dmarc=reject;\r\n\t\
+             iprev=pass\r\n\tpolicy.iprev=192.0.2.7\r\n"
         );
-        let client = "192.0.2.7".parse().unwrap();
         let text = String::from_utf8(received_spf("mx.test", &spf(), "", "h.test", client)).unwrap();
         assert_eq!(
             text,
@@ -164,7 +179,7 @@ mod tests {
         let bad = Spf { domain: hostile.into(), problem: Some(hostile.into()), ..spf() };
         let client = "2001:db8::1".parse().unwrap();
         for field in [
-            authentication_results("mx.test", &bad, hostile, &found),
+            authentication_results("mx.test", None, &bad, hostile, &found),
             received_spf("mx.test", &bad, hostile, hostile, client),
         ] {
             let text = String::from_utf8(field).unwrap();
