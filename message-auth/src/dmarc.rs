@@ -1,13 +1,15 @@
 //! DMARC (RFC 9989) for the domains of a From field, by mail-auth: its tree walk finds the organisational
 //! domain, so no list of public suffixes is needed.
 
-use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::dmarc::{Alignment, Policy};
 use mail_auth::{
     AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult as Outcome, DnsError, Error,
     MessageAuthenticator, SpfOutput, SpfResult as SpfOutcome,
 };
-use protocol_core::auth::{Dkim, DkimResult, Dmarc, DmarcPolicy, DmarcResult, Spf, SpfResult};
+use protocol_core::auth::{
+    Dkim, DkimResult, Dmarc, DmarcPolicy, DmarcResult, PublishedPolicy, Spf, SpfResult,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::message::FROM_DOMAINS_MAX;
@@ -87,15 +89,28 @@ fn plain(domain: &str, output: &DmarcOutput) -> Dmarc {
             Outcome::None => DmarcResult::None,
         },
         domain: domain.to_owned(),
-        policy: match output.policy() {
-            Policy::Reject => DmarcPolicy::Reject,
-            Policy::Quarantine => DmarcPolicy::Quarantine,
-            Policy::None | Policy::Unspecified => DmarcPolicy::None,
-        },
+        policy: stated(output.policy()).unwrap_or_default(),
+        published: output.dmarc_record().map(|record| PublishedPolicy {
+            policy: stated(record.p).unwrap_or_default(),
+            subdomains: stated(record.sp),
+            non_existent: stated(record.np),
+            strict_dkim: record.adkim == Alignment::Strict,
+            strict_spf: record.aspf == Alignment::Strict,
+            testing: record.t,
+        }),
         spf_aligned: matches!(output.spf_result(), Outcome::Pass),
         dkim_aligned: matches!(output.dkim_result(), Outcome::Pass),
         report_to: output
             .dmarc_record()
             .map_or_else(Vec::new, |record| record.rua().iter().map(|uri| uri.uri().to_owned()).collect()),
+    }
+}
+
+fn stated(policy: Policy) -> Option<DmarcPolicy> {
+    match policy {
+        Policy::Reject => Some(DmarcPolicy::Reject),
+        Policy::Quarantine => Some(DmarcPolicy::Quarantine),
+        Policy::None => Some(DmarcPolicy::None),
+        Policy::Unspecified => None,
     }
 }

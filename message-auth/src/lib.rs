@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod aggregate;
 mod chain;
 mod dmarc;
 mod dns;
@@ -26,4 +27,4 @@ pub use chain::ARC_SETS_MAX;
 pub use dns::DnsSettings;
 pub use message::{FROM_DOMAINS_MAX, Message, needs_body};
 pub use signatures::{CLOCK_SKEW_SECS, RSA_BITS, SIGNATURES_MAX};
-pub use verifier::{Permit, Settings, Verifier};
+pub use verifier::{Pending, Permit, Settings, Verifier};

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::aggregate::{ReportPolicy, policy};
 use crate::dns::{self, DnsSettings};
 use crate::message::{self, Message};
 use crate::spf::{Check, Query, Step};
@@ -33,8 +34,8 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// How long one check may take in all (RFC 7208 §4.6.4: at least 20 seconds).
     pub time_limit: Duration,
-    /// Messages that are in memory at once to be verified.
-    pub messages_at_once: usize,
+    /// Octets of messages that are in memory at once to be verified; more wait.
+    pub octets_at_once: u64,
 }
 
 /// Runs checks. One for the process; a call returns a future that any executor can await, and dropping that
@@ -48,7 +49,9 @@ struct Shared {
     authenticator: MessageAuthenticator,
     time_limit: Duration,
     checks: Arc<Semaphore>,
-    messages: Arc<Semaphore>,
+    /// One permit for each KiB of memory.
+    memory: Arc<Semaphore>,
+    memory_kib: u32,
 }
 
 /// The right to have one message in memory; given up when it is dropped.
@@ -73,17 +76,19 @@ impl Verifier {
             let _inside = runtime.enter();
             dns::open(&settings.dns)?
         };
+        let memory_kib = kib(settings.octets_at_once);
         let shared = Arc::new(Shared {
             authenticator: MessageAuthenticator(resolver),
             time_limit: settings.time_limit,
             checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
-            messages: Arc::new(Semaphore::new(settings.messages_at_once.max(1))),
+            memory: Arc::new(Semaphore::new(memory_kib as usize)),
+            memory_kib,
         });
         Ok(Verifier { runtime: Some(runtime), shared })
     }
 
     /// SPF for one identity (RFC 7208). Time spent waiting for a free place counts.
-    pub fn spf(&self, query: Query) -> impl Future<Output = Spf> + Send + 'static + use<> {
+    pub fn spf(&self, query: Query) -> Pending<Spf> {
         let shared = Arc::clone(&self.shared);
         let lost = Spf {
             identity: query.identity,
@@ -92,7 +97,7 @@ impl Verifier {
             problem: Some("the check was given up".into()),
             ..Spf::default()
         };
-        let task = self.spawn(async move {
+        self.spawn(lost, async move {
             let deadline = Instant::now() + shared.time_limit;
             let _place = timeout_at(deadline, shared.checks.acquire()).await;
             let mut check = Check::new(query);
@@ -108,52 +113,69 @@ impl Verifier {
                     }
                 }
             }
-        });
-        async move { task.await.unwrap_or(lost) }
+        })
     }
 
     /// The name of an address, forward-confirmed (RFC 8601 §3).
-    pub fn iprev(&self, ip: IpAddr) -> impl Future<Output = Iprev> + Send + 'static + use<> {
+    pub fn iprev(&self, ip: IpAddr) -> Pending<Iprev> {
         let shared = Arc::clone(&self.shared);
         let lost = Iprev { result: IprevResult::TempError, name: None };
         let late = lost.clone();
-        let task = self.spawn(async move {
+        self.spawn(lost, async move {
             let deadline = Instant::now() + shared.time_limit;
             let _place = timeout_at(deadline, shared.checks.acquire()).await;
             let asked = dns::iprev(shared.authenticator.resolver(), ip);
             timeout_at(deadline, asked).await.unwrap_or(late)
-        });
-        async move { task.await.unwrap_or(lost) }
+        })
     }
 
-    /// Waits for the right to have a message in memory; to be asked for before it is read.
-    pub async fn permit(&self) -> Permit {
-        match Arc::clone(&self.shared.messages).acquire_owned().await {
+    /// Who gets the aggregate reports about a domain; `Ok(None)` when nobody wants them.
+    ///
+    /// The error says that DNS did not answer.
+    pub fn report_policy(&self, domain: String) -> Pending<Result<Option<ReportPolicy>, ()>> {
+        let shared = Arc::clone(&self.shared);
+        self.spawn(Err(()), async move {
+            let deadline = Instant::now() + shared.time_limit;
+            let _place = timeout_at(deadline, shared.checks.acquire()).await;
+            let asked = policy::find(shared.authenticator.resolver(), &domain);
+            timeout_at(deadline, asked).await.unwrap_or(Err(()))
+        })
+    }
+
+    /// Waits for the right to have a message of so many octets in memory; to be asked for before it is read. A
+    /// small message waits for no large one that is not before it.
+    pub async fn permit(&self, octets: u64) -> Permit {
+        let needed = kib(octets).min(self.shared.memory_kib);
+        match Arc::clone(&self.shared.memory).acquire_many_owned(needed).await {
             Ok(place) => Permit { _place: place },
             Err(_) => unreachable!("the semaphore is never closed"),
         }
     }
 
     /// DKIM, ARC and DMARC for a message. The permit is given back when that is done.
-    pub fn message(
-        &self,
-        permit: Permit,
-        message: Message,
-    ) -> impl Future<Output = MessageResults> + Send + 'static + use<> {
+    pub fn message(&self, permit: Permit, message: Message) -> Pending<MessageResults> {
         let shared = Arc::clone(&self.shared);
         let lost = message::given_up(&message);
-        let task = self.spawn(async move {
+        self.spawn(lost, async move {
             let _permit = permit;
             let deadline = Instant::now() + shared.time_limit;
             message::verify(&shared.authenticator, message, deadline).await
-        });
-        async move { task.await.unwrap_or(lost) }
+        })
     }
 
-    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    fn spawn<T: Send + 'static>(
+        &self,
+        lost: T,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Pending<T> {
         let runtime = self.runtime.as_ref().expect("it is there until the verifier is dropped");
-        Task(runtime.spawn(work))
+        Pending { task: runtime.spawn(work), lost: Some(lost) }
     }
+}
+
+/// Octets in KiB, at least one.
+fn kib(octets: u64) -> u32 {
+    u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX / 8).clamp(1, u32::MAX / 8)
 }
 
 impl Drop for Verifier {
@@ -165,23 +187,29 @@ impl Drop for Verifier {
     }
 }
 
-/// A task that ends when nobody waits for it any more; `None` when it was ended or panicked.
-struct Task<T>(JoinHandle<T>);
+/// A check under way. It runs whether it is awaited or not, and ends when this is dropped.
+pub struct Pending<T> {
+    task: JoinHandle<T>,
+    /// The result when the check breaks off.
+    lost: Option<T>,
+}
 
-impl<T> Future for Task<T> {
-    type Output = Option<T>;
+impl<T: Unpin> Future for Pending<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let outcome = ready!(Pin::new(&mut self.0).poll(cx));
-        if let Err(error) = &outcome {
-            tracing::error!(%error, "a check of a message's origin broke off");
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match ready!(Pin::new(&mut self.task).poll(cx)) {
+            Ok(outcome) => Poll::Ready(outcome),
+            Err(error) => {
+                tracing::error!(%error, "a check of a message's origin broke off");
+                Poll::Ready(self.lost.take().expect("not polled after it was ready"))
+            }
         }
-        Poll::Ready(outcome.ok())
     }
 }
 
-impl<T> Drop for Task<T> {
+impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }

@@ -211,6 +211,23 @@ names!(DmarcPolicy {
     Reject => "reject",
 });
 
+/// A DMARC record as published (RFC 9989 §4.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishedPolicy {
+    /// `p=`.
+    pub policy: DmarcPolicy,
+    /// `sp=`.
+    pub subdomains: Option<DmarcPolicy>,
+    /// `np=`.
+    pub non_existent: Option<DmarcPolicy>,
+    /// `adkim=s`.
+    pub strict_dkim: bool,
+    /// `aspf=s`.
+    pub strict_spf: bool,
+    /// `t=y`.
+    pub testing: bool,
+}
+
 /// What DMARC found for the domain of the From field; for several domains, for the strictest of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dmarc {
@@ -220,6 +237,8 @@ pub struct Dmarc {
     pub domain: String,
     /// The policy that holds for it.
     pub policy: DmarcPolicy,
+    /// What its record says; `None` without one.
+    pub published: Option<PublishedPolicy>,
     /// SPF passed for an aligned domain.
     pub spf_aligned: bool,
     /// A DKIM signature of an aligned domain passed.

@@ -27,6 +27,10 @@ pub struct App {
     pub smtp: smtp::Configs,
     /// Messages accepted in the last minutes.
     pub repeats: smtp::Repeats,
+    /// Signatures seen in the last hour.
+    pub replays: smtp::Repeats,
+    /// Checks of where messages come from.
+    pub verifier: message_auth::Verifier,
     /// Limits and names of the IMAP service.
     pub imap: Arc<protocol_imap::server::ServerConfig>,
     /// The name servers.

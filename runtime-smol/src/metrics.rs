@@ -46,6 +46,12 @@ pub struct Metrics {
     pub messages_accepted: Labelled,
     /// Messages and recipients refused, by reply code and enhanced status.
     pub messages_refused: Labelled,
+    /// Results of SPF, DKIM, DMARC and ARC, by check and result.
+    pub origin_results: Labelled,
+    /// Recipients and messages refused for such a result, by check and result.
+    pub origin_refusals: Labelled,
+    /// Messages whose valid signature was seen within the hour before.
+    pub signatures_repeated: AtomicU64,
     /// Messages that were accepted before, minutes ago, for the same recipients.
     pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
@@ -66,6 +72,9 @@ pub static METRICS: Metrics = Metrics {
     tls_failures: AtomicU64::new(0),
     messages_accepted: Labelled(Mutex::new(BTreeMap::new())),
     messages_refused: Labelled(Mutex::new(BTreeMap::new())),
+    origin_results: Labelled(Mutex::new(BTreeMap::new())),
+    origin_refusals: Labelled(Mutex::new(BTreeMap::new())),
+    signatures_repeated: AtomicU64::new(0),
     messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
@@ -82,6 +91,8 @@ impl Metrics {
             ("connections_refused_total", "Connections over a limit.", "listener", &self.connections_refused),
             ("messages_accepted_total", "Messages accepted.", "listener", &self.messages_accepted),
             ("messages_refused_total", "Messages and recipients refused.", "reply", &self.messages_refused),
+            ("origin_results_total", "Results of the checks of origin.", "result", &self.origin_results),
+            ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
             ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
             ("deliveries_total", "Delivery attempts for recipients.", "outcome", &self.deliveries),
         ];
@@ -100,6 +111,12 @@ impl Metrics {
                 "Messages put into mailboxes.",
                 "counter",
                 signed(&self.local_deliveries),
+            ),
+            (
+                "signatures_repeated_total",
+                "Messages whose valid signature was seen within the hour before.",
+                "counter",
+                signed(&self.signatures_repeated),
             ),
             (
                 "messages_repeated_total",

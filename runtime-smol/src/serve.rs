@@ -54,6 +54,9 @@ pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(line) = smtp::strictness(&loaded.config.auth) {
+        tracing::info!("{line}");
+    }
     tracing::info!("retries: {}", outbound::policy(&loaded.config.outbound).horizon());
     task::block_on(async {
         match start(loaded.config, quickstart).await {
@@ -107,6 +110,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     }
     let client_tls = ClientTls::open(config.tls.extra_roots_file.as_deref())?;
     let resolver = Resolver::open(&config.dns).map_err(StartError)?;
+    let verifier = smtp::open_verifier(&config.dns).map_err(StartError)?;
     let signing = Signing::open(&config.dkim).map_err(StartError)?;
     let listeners = net::bind(&config).map_err(|errors| {
         StartError(errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\ninbox: "))
@@ -117,7 +121,9 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     let stop = Stop::default();
     let app = Arc::new(App {
         smtp: smtp::Configs::new(&config),
-        repeats: smtp::Repeats::default(),
+        repeats: smtp::Repeats::of_messages(),
+        replays: smtp::Repeats::of_signatures(),
+        verifier,
         imap: Arc::new(protocol_imap::server::ServerConfig::new(
             &config.server.hostname,
             config.smtp.max_message_bytes,

@@ -163,7 +163,8 @@ impl Wire {
     /// The server's side of a TLS handshake, within `limit`.
     pub async fn accept_tls(&mut self, config: Arc<ServerConfig>, limit: Duration) -> io::Result<()> {
         let tcp = self.take_tcp()?;
-        let handshake = TlsAcceptor::from(config).accept(tcp);
+        // On the heap while it lasts: a connection without TLS would keep room for it.
+        let handshake = Box::pin(TlsAcceptor::from(config).accept(tcp));
         self.stream = Stream::Server(Box::new(within(limit, handshake).await?));
         Ok(())
     }

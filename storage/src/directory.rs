@@ -15,6 +15,15 @@ pub const ALIAS_STEPS_MAX: usize = 10;
 /// Addresses that one call looks at, reached through aliases and given; what lies beyond counts as a loop.
 pub const ADDRESSES_MAX: usize = 5_000;
 
+/// A domain's own requirements of senders, over those of the installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Requires {
+    pub spf_pass: Option<bool>,
+    pub dkim_pass: Option<bool>,
+    pub dmarc_pass: Option<bool>,
+}
+
 /// What becomes of mail for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -29,6 +38,8 @@ pub enum Resolution {
         tag: Option<String>,
         /// `postmaster` or `abuse`: quotas do not apply, nor do requirements on the sender.
         role: bool,
+        /// What the domain requires of mail for the address, where it says something of its own.
+        requires: Requires,
     },
     /// The domain is ours, and there is no such address.
     UnknownLocal,
@@ -220,7 +231,15 @@ impl Known {
             (true, _) if walk.disabled => Resolution::Disabled,
             (true, _) => Resolution::UnknownLocal,
             (false, true) => Resolution::OverQuota,
-            (false, false) => Resolution::Local { mailboxes: walk.mailboxes, remote: walk.remote, tag, role },
+            (false, false) => {
+                let settings = self.domain_of(address).map(|domain| &domain.settings);
+                let requires = settings.map_or(Requires::default(), |s| Requires {
+                    spf_pass: s.require_spf_pass,
+                    dkim_pass: s.require_dkim_pass,
+                    dmarc_pass: s.require_dmarc_pass,
+                });
+                Resolution::Local { mailboxes: walk.mailboxes, remote: walk.remote, tag, role, requires }
+            }
         }
     }
 

@@ -82,7 +82,7 @@ impl Inbox {
         ] {
             set(name, free_port().to_string());
         }
-        set("SMTP_REQUIRE_SPF_PASS", "false".into());
+        set("SMTP_AUTH_EXEMPT_NETWORKS", "127.0.0.0/8".into());
         set("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", "127.0.0.0/8".into());
         set("SMTP_OUTBOUND_ALLOW_PRIVATE_NETWORKS", "true".into());
         set("SMTP_OUTBOUND_TLS_MODE", "opportunistic".into());
@@ -274,6 +274,15 @@ fn installed(program: &str) -> bool {
         let import = format!("import {module}");
         return Command::new("python3")
             .args(["-c", &import])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success());
+    }
+    if let Some(module) = program.strip_prefix("perl:") {
+        let mut perl = Command::new("perl");
+        return perl
+            .arg(format!("-M{module}"))
+            .args(["-e", "1"])
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|s| s.success());

@@ -8,6 +8,7 @@ mod crash;
 mod harness;
 mod imap_clients;
 mod inbound;
+mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;

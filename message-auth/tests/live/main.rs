@@ -101,7 +101,7 @@ fn verifier(server: &Server, time_limit: Duration) -> Verifier {
             query_timeout: Duration::from_secs(2),
         },
         time_limit,
-        messages_at_once: 2,
+        octets_at_once: 2 * 1024,
     })
     .unwrap()
 }
@@ -113,7 +113,7 @@ fn verify(verifier: &Verifier, message: &str) -> MessageResults {
 
 fn verify_as(verifier: &Verifier, message: &str, from: &[&str], spf: Spf) -> MessageResults {
     wait(async {
-        let permit = verifier.permit().await;
+        let permit = verifier.permit(message.len() as u64).await;
         let message = Message {
             octets: message.as_bytes().to_vec(),
             from_domains: from.iter().map(|d| (*d).to_owned()).collect(),

@@ -158,12 +158,35 @@ fn si26_of_several_from_domains_the_strictest_counts() {
 fn permits_bound_how_many_messages_are_in_memory() {
     let server = Server::start(senders);
     let verifier = verifier(&server, LIMIT);
-    let (first, second) = (wait(verifier.permit()), wait(verifier.permit()));
-    let third = verifier.permit();
+    let (first, second) = (wait(verifier.permit(1024)), wait(verifier.permit(1024)));
+    let third = verifier.permit(1024);
     let mut third = std::pin::pin!(third);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(std::future::Future::poll(third.as_mut(), &mut cx).is_pending());
     drop(first);
     assert!(std::future::Future::poll(third.as_mut(), &mut cx).is_ready());
     drop(second);
+}
+
+#[test]
+fn si34_reports_go_where_they_are_wanted() {
+    let server = Server::start(|name, kind| match (name, kind) {
+        ("_dmarc.legit.example", RecordType::TXT) => Reply::Records(vec![txt(
+            "v=DMARC1; p=none; rua=mailto:in@legit.example,mailto:sub@x.legit.example,mailto:yes@helper.example,\
+             mailto:victim@other.example",
+        )]),
+        ("legit.example._report._dmarc.helper.example", RecordType::TXT) => {
+            Reply::Records(vec![txt("v=DMARC1")])
+        }
+        ("_dmarc.down.example", RecordType::TXT) => Reply::ServFail,
+        _ => Reply::NxDomain,
+    });
+    let verifier = verifier(&server, LIMIT);
+    for author in ["legit.example", "mail.deep.legit.example"] {
+        let policy = wait(verifier.report_policy(author.into())).unwrap().unwrap();
+        assert_eq!(policy.domain, "legit.example");
+        assert_eq!(policy.to, ["in@legit.example", "sub@x.legit.example", "yes@helper.example"]);
+    }
+    assert_eq!(wait(verifier.report_policy("none.example".into())), Ok(None));
+    assert_eq!(wait(verifier.report_policy("down.example".into())), Err(()));
 }

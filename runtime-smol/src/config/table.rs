@@ -163,7 +163,6 @@ const DAY_SECS: u64 = 86_400;
 const SECS: Kind = Kind::Uint { min: 1, max: 366 * DAY_SECS };
 const SECS_OR_NEVER: Kind = Kind::Uint { min: 0, max: 366 * DAY_SECS };
 const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
-const SPF: &str = "SPF, DKIM and DMARC evaluation";
 const RATE: &str = "SMTP rate limits";
 const S3: &str = "S3 object storage";
 const TRACES: &str = "trace export";
@@ -330,32 +329,25 @@ pub const VARIABLES: &[Variable] = &[
         .absent(RATE, "true"),
     v("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", Kind::Networks, "", "networks that are not counted")
         .absent(RATE, ""),
-    v("SMTP_REQUIRE_SPF_PASS", Kind::Bool, "true", "mail without an SPF pass is refused")
-        .absent(SPF, "false"),
-    v("SMTP_REQUIRE_DKIM_PASS", Kind::Bool, "false", "mail without a DKIM pass is refused")
-        .absent(SPF, "false"),
-    v("SMTP_REQUIRE_DMARC_PASS", Kind::Bool, "false", "mail without a DMARC pass is refused")
-        .absent(SPF, "false"),
-    v("SMTP_SPF_ACCEPT_ALIGNED_DKIM", Kind::Bool, "false", "an aligned DKIM pass stands for SPF")
-        .absent(SPF, "false"),
-    v("SMTP_AUTH_EXEMPT_NETWORKS", Kind::Networks, "", "networks no requirement applies to").absent(SPF, ""),
+    v("SMTP_REQUIRE_SPF_PASS", Kind::Bool, "true", "mail without an SPF pass is refused"),
+    v("SMTP_REQUIRE_DKIM_PASS", Kind::Bool, "false", "mail without a DKIM pass is refused"),
+    v("SMTP_REQUIRE_DMARC_PASS", Kind::Bool, "false", "mail without a DMARC pass is refused"),
+    v("SMTP_SPF_ACCEPT_ALIGNED_DKIM", Kind::Bool, "false", "an aligned DKIM pass stands for SPF"),
+    v("SMTP_AUTH_EXEMPT_NETWORKS", Kind::Networks, "", "networks no requirement applies to"),
     v(
         "SMTP_AUTH_ALLOW_HEADER_OVERRIDE",
         Kind::Bool,
         "false",
         "a gateway's Authentication-Results replace ours",
-    )
-    .absent(SPF, "false"),
-    v("SMTP_AUTH_TRUSTED_NETWORKS", Kind::Networks, "127.0.0.0/8,::1/128", "where such gateways are")
-        .absent(SPF, ""),
-    v("SMTP_ARC_TRUSTED_SEALERS", Kind::Hostnames, "", "domains whose ARC seals count").absent(SPF, ""),
+    ),
+    v("SMTP_AUTH_TRUSTED_NETWORKS", Kind::Networks, "127.0.0.0/8,::1/128", "where such gateways are"),
+    v("SMTP_ARC_TRUSTED_SEALERS", Kind::Hostnames, "", "domains whose ARC seals count"),
     v(
         "SMTP_DMARC_APPLY_SENDER_POLICY",
         Kind::Choice(&["apply", "junk", "ignore"]),
         "apply",
         "what a sender's DMARC policy does",
-    )
-    .absent(SPF, "ignore"),
+    ),
     v("SMTP_DKIM_DOMAIN", Kind::Hostname, "", "signing domain of the installation's key"),
     v(
         "SMTP_DKIM_SELECTOR",

@@ -27,6 +27,10 @@ use protocol_smtp::route::{AddressAnswer, DnsFailure, Mx, MxAnswer};
 use crate::config;
 use crate::task;
 
+mod servers;
+
+pub use servers::name_servers;
+
 /// Answers kept; the oldest go first.
 const CACHE_ENTRIES: u64 = 16_384;
 /// An answer is never believed for longer than this.

@@ -1,51 +1,47 @@
 //! From the last octet of a message to its durable acceptance: what is checked, what is put on top, where it
 //! goes. The 250 is written only when `Storage::accept` has returned.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use async_io::Timer;
-use futures_lite::future;
 use protocol_core::Timestamp;
 use protocol_core::address::Canonical;
-use protocol_core::message::from::from_addresses;
-use protocol_core::message::header::is_authentication_results_by;
-use protocol_core::message::{self, AddressList, Edit, Fields, Flags as Noticed, Structure, submission};
+use protocol_core::auth::Iprev;
+use protocol_core::message::{Edit, Flags as Noticed, Structure};
 use protocol_smtp::limits::OWN_RECEIVED_LOOP;
 use protocol_smtp::params::Body;
+use protocol_smtp::policy::Place;
 use protocol_smtp::server::{Refusal, ServerSession, Service};
 use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
-    Accept, AddressRow, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob,
-    OrgId, Queued, RecipientState, SpecialUse, Spool,
+    Accept, Deliver, FolderTarget, JobId, JobRecipient, MessageId, NamedFlags, NewJob, OrgId, Queued,
+    RecipientState, SpecialUse,
 };
 
 use super::bodies::{Form, Forms};
-use super::domain_of;
+use super::header::header_of;
+use super::origin::Origin;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
 use crate::logging;
 use crate::metrics::METRICS;
-use crate::signing::sign_spooled;
 use crate::wire::{monotonic_now, wall_now};
 
 const DAY_SECS: i64 = 86_400;
-/// How long a message waits for the name of the peer's address.
-const PTR_LIMIT: Duration = Duration::from_secs(3);
 
 impl Connection {
     /// Makes a whole message durable; the answer is the queue ID that the client is shown.
     pub(super) async fn store(
         &self,
         mut transaction: Transaction,
+        iprev: Option<Iprev>,
         octets: u64,
         session: &ServerSession,
     ) -> Result<String, Refusal> {
         let Some(incoming) = transaction.incoming.take() else { return Err(Refusal::StorageFailed) };
         let id = MessageId::random();
-        let outcome = self.try_store(&transaction, incoming, id, session).await;
+        let origin = (std::mem::take(&mut transaction.origin), iprev);
+        let outcome = self.try_store(&transaction, origin, incoming, id, session).await;
         match &outcome {
             Ok(()) => self.log_accepted(&transaction, id, octets),
             Err(why) => self.log_refusal(&transaction.sender, None, why),
@@ -56,6 +52,7 @@ impl Connection {
     async fn try_store(
         &self,
         transaction: &Transaction,
+        (mut origin, iprev): (Origin, Option<Iprev>),
         incoming: Incoming,
         id: MessageId,
         session: &ServerSession,
@@ -69,19 +66,26 @@ impl Connection {
             return Err(Refusal::Loop);
         }
         let now = wall_now();
+        let original = forms.queued.as_ref().unwrap_or(&forms.delivered);
+        let header = header_of(original).await?;
+        let author = self.judge_authors(transaction, &header).await?;
+        let judged =
+            self.judge_message(transaction, &mut origin, iprev.as_ref(), &original.spool, &header, session);
+        let judged = judged.await?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| Refusal::StorageFailed)?;
-        let edit = self.edit(transaction, &forms.delivered, now, random).await?;
+        let edit = self.edit(&forms.delivered, &judged, &author, now, random).await?;
         let for_queue = match &forms.queued {
-            Some(form) => (form, self.edit(transaction, form, now, random).await?),
+            Some(form) => (form, self.edit(form, &judged, &author, now, random).await?),
             None => (&forms.delivered, edit.clone()),
         };
-        let received = self.received(transaction, id, session, now);
+        let ptr = iprev.as_ref().and_then(|iprev| iprev.name.as_deref());
+        let received = [judged.fields.clone(), self.received(transaction, ptr, id, session, now)].concat();
         let accept = Accept {
             sender: transaction.sender.clone(),
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
-            deliveries: deliveries(transaction, id, structure, &edit, &received, now),
+            deliveries: deliveries(transaction, id, structure, &edit, &received, judged.place, now),
             queued: None,
             jobs: Vec::new(),
         };
@@ -101,94 +105,6 @@ impl Connection {
             self.app.queued.notify(usize::MAX);
         }
         Ok(())
-    }
-
-    /// Judges the header and says how it changes: for submission, fields that are missing or must go; for all,
-    /// results that claim to be ours.
-    async fn edit(
-        &self,
-        transaction: &Transaction,
-        form: &Form,
-        now: Timestamp,
-        random: [u8; 16],
-    ) -> Result<Edit, Refusal> {
-        let header_len = usize::try_from(form.structure.root().body_start).unwrap_or(usize::MAX);
-        let header = &form.spool.read(0, header_len).await.map_err(storage_failed)?;
-        let null_sender = transaction.sender.is_empty();
-        let from = from_addresses(header, null_sender).map_err(|_| Refusal::BadFrom)?;
-        let mut edit = match &self.account {
-            None => Edit::default(),
-            Some(account) => {
-                for mailbox in &from {
-                    if !self.may_send_as(account, written(mailbox)).await.map_err(storage_failed)? {
-                        return Err(Refusal::SenderNotAllowed("From"));
-                    }
-                }
-                if let Some(sender) = Fields::find(header, "Sender") {
-                    for mailbox in AddressList::new(sender.value).mailboxes() {
-                        if !self.may_send_as(account, written(&mailbox)).await.map_err(storage_failed)? {
-                            return Err(Refusal::SenderNotAllowed("Sender"));
-                        }
-                    }
-                }
-                let domain = account.address.rsplit_once('@').map_or("", |(_, d)| d);
-                submission::complete(header, now, random, domain)
-            }
-        };
-        let own = &self.app.config.server.hostname;
-        edit.skip_fields(header, |field| is_authentication_results_by(field, own));
-        // Nothing of what is signed changes any more; trace fields go above.
-        let signatures = self.signatures(transaction, header, &edit, &form.spool, now).await?;
-        edit.prefix = [signatures, edit.prefix].concat();
-        Ok(edit)
-    }
-
-    /// DKIM-Signature fields for what is submitted; none for other mail, which is its author's server's to sign.
-    async fn signatures(
-        &self,
-        transaction: &Transaction,
-        header: &[u8],
-        edit: &Edit,
-        spool: &Spool,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, Refusal> {
-        let Some(account) = &self.account else { return Ok(Vec::new()) };
-        let from = from_addresses(header, transaction.sender.is_empty()).map_err(|_| Refusal::BadFrom)?;
-        let author = from.first().and_then(written).map(|address| address.domain().to_owned());
-        let author = author.unwrap_or_else(|| domain_of(&account.address));
-        let signer = self.app.signing.for_author(&self.app.storage, &author).await.map_err(storage_failed)?;
-        match signer {
-            Some(signer) => sign_spooled(&signer, header, edit, spool, now).await.map_err(storage_failed),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Whether an address is the account's own, or one of its aliases, with a tag or without.
-    pub(super) async fn may_send_as(
-        &self,
-        account: &Mailbox,
-        address: Option<Canonical>,
-    ) -> storage::Result<bool> {
-        let Some(address) = address else { return Ok(false) };
-        let store = self.app.storage.store();
-        let settings = match store.domain(address.domain()).await {
-            Ok(domain) if domain.org == account.org => domain.settings,
-            Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let mut forms = vec![address.to_string()];
-        if settings.plus_addressing.unwrap_or(true) {
-            let delimiter = settings.plus_delimiter.and_then(|d| d.chars().next()).unwrap_or('+');
-            forms.extend(address.split_plus(delimiter).map(|(plain, _)| plain.to_string()));
-        }
-        if forms.contains(&account.address) {
-            return Ok(true);
-        }
-        let rows = store.address_rows(&forms).await?;
-        Ok(rows.iter().flatten().any(|row| match row {
-            AddressRow::Alias(alias) => alias.org == account.org && alias.targets.contains(&account.address),
-            AddressRow::Mailbox(_) => false,
-        }))
     }
 
     /// A bounce that comes back to a sender we rewrote goes on to the original sender.
@@ -211,29 +127,10 @@ impl Connection {
         Some((given.to_owned(), domain.org))
     }
 
-    /// Asks for the name of the peer's address, once, for a few seconds; networks that have no public names
-    /// are not asked about.
-    pub(super) async fn look_up_peer(&mut self) {
-        if self.ptr.is_some() {
-            return;
-        }
-        let asked = self.peer.ip().filter(|ip| !self.service.is_submission() && is_public(*ip));
-        let lookup = async {
-            match asked {
-                Some(ip) => self.app.resolver.lookup_ptr(ip).await,
-                None => None,
-            }
-        };
-        let limit = async {
-            Timer::after(PTR_LIMIT).await;
-            None
-        };
-        self.ptr = Some(future::or(lookup, limit).await);
-    }
-
     fn received(
         &self,
         transaction: &Transaction,
+        ptr: Option<&str>,
         id: MessageId,
         session: &ServerSession,
         now: Timestamp,
@@ -247,7 +144,7 @@ impl Connection {
         };
         Received {
             helo: helo.unwrap_or("unknown"),
-            ptr: self.ptr.as_ref().and_then(|p| p.as_deref()),
+            ptr,
             address,
             tls: self.tls.as_deref(),
             by: &self.app.config.server.hostname,
@@ -350,8 +247,13 @@ fn deliveries(
     structure: &Structure,
     edit: &Edit,
     received: &[u8],
+    place: Place,
     now: Timestamp,
 ) -> Vec<Deliver> {
+    let folder = match place {
+        Place::Inbox => SpecialUse::Inbox,
+        Place::Junk => SpecialUse::Junk,
+    };
     let each = transaction.deliveries().into_iter().enumerate().map(|(n, (mailbox, recipient))| {
         let mut edit = edit.clone();
         edit.prefix = [
@@ -369,7 +271,7 @@ fn deliveries(
             message: if n == 0 { id } else { MessageId::random() },
             prefix: edit.prefix,
             skip: edit.skip,
-            folder: FolderTarget::Use(SpecialUse::Inbox),
+            folder: FolderTarget::Use(folder),
             flags: NamedFlags::default(),
             internal_date: now,
             meta: structure.encode(),
@@ -377,16 +279,6 @@ fn deliveries(
         }
     });
     each.collect()
-}
-
-/// An address of a header field in canonical form.
-fn written(mailbox: &message::Mailbox<'_>) -> Option<Canonical> {
-    let local = std::str::from_utf8(&mailbox.local).ok()?;
-    Canonical::from_parts(local, std::str::from_utf8(&mailbox.domain).ok()?).ok()
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    protocol_smtp::route::is_public(ip)
 }
 
 /// What storage's refusal means to the client.

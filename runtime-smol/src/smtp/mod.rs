@@ -2,10 +2,15 @@
 
 mod accept;
 mod bodies;
+mod header;
+mod origin;
+mod recipients;
 mod repeats;
 mod session;
 mod transaction;
+mod verifier;
 
 pub use repeats::Repeats;
 pub use session::{Configs, serve};
 pub(crate) use transaction::{canonical_text, domain_of};
+pub use verifier::{open_verifier, strictness};

@@ -1,5 +1,6 @@
-//! Recognises a message that was accepted a few minutes ago and comes again: usually the client lost the
-//! connection before it heard the 250. It is never held back, for a sender may mean it; it is counted.
+//! Recognises what was seen a while ago and comes again. A message with the same envelope: usually the client
+//! lost the connection before it heard the 250. It is never held back, for a sender may mean it; it is counted.
+//! A signature: one message sent on to many, which is slowed down when it comes too often.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +12,19 @@ use super::transaction::Transaction;
 
 /// How long a message is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// Messages remembered at most; the oldest are forgotten first.
+/// How long a signature is remembered.
+const REPLAYED_WITHIN: Duration = Duration::from_secs(3600);
+/// Messages with one signature that are accepted in that time; a list's one message for many of our people
+/// stays below it.
+pub(super) const REPLAYS_MAX: u32 = 1_000;
+/// Hashes remembered at most; the oldest are forgotten first.
 const MESSAGES_MAX: usize = 16_384;
 
-/// What was accepted lately, by a hash of envelope and octets.
-#[derive(Default)]
-pub struct Repeats(Mutex<Remembered>);
+/// What was seen lately, by hash.
+pub struct Repeats {
+    within: Duration,
+    remembered: Mutex<Remembered>,
+}
 
 #[derive(Default)]
 struct Remembered {
@@ -26,6 +34,16 @@ struct Remembered {
 }
 
 impl Repeats {
+    /// For messages, by a hash of envelope and octets.
+    pub fn of_messages() -> Repeats {
+        Repeats { within: REMEMBERED, remembered: Mutex::default() }
+    }
+
+    /// For signatures.
+    pub fn of_signatures() -> Repeats {
+        Repeats { within: REPLAYED_WITHIN, remembered: Mutex::default() }
+    }
+
     /// Whether the message was accepted for the same envelope in the last ten minutes; it is remembered in any
     /// case. `content` has seen the message's octets.
     pub(super) fn is_repeat(&self, transaction: &Transaction, content: blake3::Hasher, now: Instant) -> bool {
@@ -35,13 +53,14 @@ impl Repeats {
         for address in std::iter::once(transaction.sender.as_str()).chain(recipients) {
             hasher.update(&(address.len() as u64).to_le_bytes()).update(address.as_bytes());
         }
-        self.note(*hasher.finalize().as_bytes(), now)
+        self.note(*hasher.finalize().as_bytes(), now) > 1
     }
 
-    fn note(&self, hash: [u8; 32], now: Instant) -> bool {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Remembers a hash; how often it was seen in the time, with this one.
+    pub(super) fn note(&self, hash: [u8; 32], now: Instant) -> u32 {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((at, oldest)) = remembered.order.front().copied() {
-            if now.since(at) <= REMEMBERED && remembered.order.len() < MESSAGES_MAX {
+            if now.since(at) <= self.within && remembered.order.len() < MESSAGES_MAX {
                 break;
             }
             remembered.order.pop_front();
@@ -53,7 +72,7 @@ impl Repeats {
         remembered.order.push_back((now, hash));
         let count = remembered.counts.entry(hash).or_default();
         *count += 1;
-        *count > 1
+        *count
     }
 }
 
@@ -67,24 +86,25 @@ mod tests {
 
     #[test]
     fn si40_a_repeat_is_one_for_ten_minutes() {
-        let (repeats, start) = (Repeats::default(), Instant(0));
-        assert!(!repeats.note(hash(1), start));
-        assert!(!repeats.note(hash(2), start));
-        assert!(repeats.note(hash(1), start + REMEMBERED));
-        assert!(!repeats.note(hash(2), start + REMEMBERED + Duration::from_millis(1)));
-        assert!(repeats.note(hash(1), start + REMEMBERED * 2), "counted from the last time");
+        let (repeats, start) = (Repeats::of_messages(), Instant(0));
+        let seen = |hash, now| repeats.note(hash, now) > 1;
+        assert!(!seen(hash(1), start));
+        assert!(!seen(hash(2), start));
+        assert!(seen(hash(1), start + REMEMBERED));
+        assert!(!seen(hash(2), start + REMEMBERED + Duration::from_millis(1)));
+        assert!(seen(hash(1), start + REMEMBERED * 2), "counted from the last time");
     }
 
     #[test]
     fn memory_is_bounded_and_the_oldest_go_first() {
-        let repeats = Repeats::default();
+        let repeats = Repeats::of_signatures();
         for n in 0..MESSAGES_MAX {
-            assert!(!repeats.note(hash(n), Instant(0)));
+            assert_eq!(repeats.note(hash(n), Instant(0)), 1);
         }
-        assert!(!repeats.note(hash(MESSAGES_MAX), Instant(0)), "one past the limit");
-        assert!(!repeats.note(hash(0), Instant(0)), "the oldest was forgotten");
-        assert!(repeats.note(hash(MESSAGES_MAX), Instant(0)));
-        let remembered = repeats.0.lock().unwrap();
+        assert_eq!(repeats.note(hash(MESSAGES_MAX), Instant(0)), 1, "one past the limit");
+        assert_eq!(repeats.note(hash(0), Instant(0)), 1, "the oldest was forgotten");
+        assert_eq!(repeats.note(hash(MESSAGES_MAX), Instant(0)), 2);
+        let remembered = repeats.remembered.lock().unwrap();
         assert_eq!(remembered.order.len(), MESSAGES_MAX);
         assert!(remembered.counts.len() <= MESSAGES_MAX);
     }

@@ -6,16 +6,14 @@ use std::sync::atomic::Ordering;
 
 use protocol_core::address::Canonical;
 use protocol_core::{Instant, RecvBuf, SendBuf};
-use protocol_smtp::address::{Mailbox as Address, Path};
+use protocol_smtp::address::Path;
 use protocol_smtp::limits::RECV_BUF_MIN;
 use protocol_smtp::server::{
-    Authenticate, Begin, CloseReason, Finish, Recipient as AskRecipient, Refusal, Sender, ServerConfig,
-    ServerSession, Service, Step,
+    Authenticate, Begin, CloseReason, Finish, Refusal, Sender, ServerConfig, ServerSession, Service, Step,
 };
-use storage::directory::{Resolution, resolve};
-use storage::{Mailbox, OrgId};
+use storage::Mailbox;
 
-use super::transaction::{Incoming, Recipient, Remote, Transaction, canonical};
+use super::transaction::{Incoming, Transaction};
 use crate::app::{App, Peer};
 use crate::auth::{Login, Outcome, channel_binding};
 use crate::config::Config;
@@ -127,7 +125,6 @@ pub async fn serve(app: Arc<App>, incoming: net::Incoming) {
         identity,
         login: None,
         account: None,
-        ptr: None,
         transaction: None,
         tls: wire.tls_description(),
         told_to_stop: false,
@@ -150,8 +147,6 @@ pub(super) struct Connection {
     login: Option<Login>,
     /// Who logged in.
     pub account: Option<Mailbox>,
-    /// The name of the peer's address, once it was asked for.
-    pub ptr: Option<Option<String>>,
     pub transaction: Option<Transaction>,
     /// TLS version and cipher.
     pub tls: Option<String>,
@@ -266,104 +261,9 @@ impl Connection {
                 Err(_) => return ask.refuse(&Refusal::StorageFailed, session, out),
             }
         }
-        self.transaction = Some(Transaction::new(sender, ask.params()));
+        let origin = self.ask_about_sender(&sender, session);
+        self.transaction = Some(Transaction::new(sender, ask.params(), origin));
         ask.accept(session, out);
-    }
-
-    async fn recipient(&mut self, ask: AskRecipient<'_>, session: &mut ServerSession, out: &mut SendBuf) {
-        let given = match ask.path() {
-            Path::Mailbox(mailbox) => mailbox.as_str().to_owned(),
-            Path::Null | Path::Postmaster => format!("postmaster@{}", self.app.config.server.hostname),
-        };
-        let verdict = match self.resolve(&ask, &given).await {
-            Ok(resolution) => {
-                let elsewhere = match &resolution {
-                    Resolution::UnknownLocal | Resolution::NotLocal => self.bounce_target(&given).await,
-                    Resolution::Local { remote, .. } if !remote.is_empty() => self.forwarder(&given).await,
-                    _ => None,
-                };
-                self.admit(&given, ask.params(), resolution, elsewhere)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a recipient could not be looked up");
-                Err(Refusal::StorageFailed)
-            }
-        };
-        match verdict {
-            Ok(()) => ask.accept(session, out),
-            Err(why) => {
-                let sender = self.transaction.as_ref().map_or("", |t| &t.sender);
-                self.log_refusal(sender, Some(&given), &why);
-                ask.refuse(&why, session, out);
-            }
-        }
-    }
-
-    /// Looks a recipient up, and with it all that the client has sent behind it, in one query.
-    async fn resolve(&mut self, ask: &AskRecipient<'_>, given: &str) -> storage::Result<Resolution> {
-        let own_host = &self.app.config.server.hostname;
-        let Some(transaction) = &mut self.transaction else { return Ok(Resolution::NotLocal) };
-        let key = Address::parse(given).map_or_else(|_| given.to_owned(), canonical);
-        if let Some(known) = transaction.ahead.remove(&key) {
-            return Ok(known);
-        }
-        let mut keys = vec![key.clone()];
-        keys.extend(ask.upcoming().map(canonical));
-        keys.sort_unstable();
-        keys.dedup();
-        let found = resolve(self.app.storage.store(), own_host, &keys).await?;
-        transaction.ahead = keys.into_iter().zip(found).collect();
-        Ok(transaction.ahead.remove(&key).unwrap_or(Resolution::NotLocal))
-    }
-
-    /// Takes a recipient into the transaction, or says why not.
-    fn admit(
-        &mut self,
-        given: &str,
-        params: protocol_smtp::params::RcptParams<'_>,
-        resolution: Resolution,
-        elsewhere: Option<(String, OrgId)>,
-    ) -> Result<(), Refusal> {
-        let Some(transaction) = &mut self.transaction else { return Err(Refusal::StorageFailed) };
-        let mut recipient = Recipient::new(given, params);
-        match (resolution, &self.account, elsewhere) {
-            (Resolution::Local { mailboxes, remote, role, .. }, _, forwarder) => {
-                recipient.mailboxes = mailboxes;
-                recipient.role = role;
-                match forwarder {
-                    Some((_, org)) => {
-                        let forward = |address| Remote { address, forwarded: true, org };
-                        recipient.remote = remote.into_iter().map(forward).collect();
-                    }
-                    None if remote.is_empty() => {}
-                    None => return Err(Refusal::StorageFailed),
-                }
-            }
-            (Resolution::Disabled, ..) => return Err(Refusal::Disabled),
-            (Resolution::OverQuota, ..) => return Err(Refusal::OverQuota),
-            (Resolution::AliasLoop, ..) => return Err(Refusal::Loop),
-            (Resolution::UnknownLocal | Resolution::NotLocal, _, Some((address, org))) => {
-                recipient.remote.push(Remote { address, forwarded: true, org });
-            }
-            (Resolution::UnknownLocal, ..) => return Err(Refusal::UnknownRecipient),
-            (Resolution::NotLocal, Some(account), None) => {
-                recipient.remote.push(Remote {
-                    address: given.to_owned(),
-                    forwarded: false,
-                    org: account.org,
-                });
-            }
-            (Resolution::NotLocal, None, None) => return Err(Refusal::RelayDenied),
-        }
-        // The queued body has one owner: another organisation's forwarding comes in a transaction of its own.
-        let mut orgs = transaction.recipients.iter().flat_map(|r| &r.remote).map(|r| r.org);
-        if let (Some(first), Some(new)) = (orgs.next(), recipient.remote.first())
-            && first != new.org
-        {
-            return Err(Refusal::SeparateTransaction);
-        }
-        transaction.recipients.push(recipient);
-        Ok(())
     }
 
     fn begin(&mut self, begin: Begin, session: &mut ServerSession, out: &mut SendBuf) {
@@ -387,12 +287,12 @@ impl Connection {
     }
 
     async fn finish(&mut self, finish: Finish, session: &mut ServerSession, out: &mut SendBuf) {
-        let Some(transaction) = self.transaction.take() else {
+        let Some(mut transaction) = self.transaction.take() else {
             return finish.refuse(&Refusal::StorageFailed, session, out);
         };
         let octets = finish.octets();
-        self.look_up_peer().await;
-        match self.store(transaction, octets, session).await {
+        let iprev = transaction.origin.iprev().await;
+        match self.store(transaction, iprev, octets, session).await {
             Ok(id) => finish.accept(&id, session, out),
             Err(why) => finish.refuse(&why, session, out),
         }
@@ -404,6 +304,11 @@ impl Connection {
 
     pub(super) fn log_refusal(&self, sender: &str, recipient: Option<&str>, why: &Refusal) {
         METRICS.messages_refused.add(&why.code().to_string());
+        let mut result = "";
+        if let Refusal::Policy { label, .. } = why {
+            result = label;
+            METRICS.origin_refusals.add(label);
+        }
         tracing::info!(
             peer = %self.peer,
             from = %logging::address(sender),
@@ -411,6 +316,7 @@ impl Connection {
             tls = self.tls.as_deref().unwrap_or("none"),
             code = why.code(),
             status = %why.status(),
+            result,
             "refused"
         );
     }

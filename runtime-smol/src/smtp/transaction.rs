@@ -9,6 +9,8 @@ use protocol_smtp::params::{Body, MailParams, RcptParams, Ret};
 use storage::directory::Resolution;
 use storage::{Mailbox, MailboxId, OrgId, Spool};
 
+use super::origin::Origin;
+
 /// What MAIL said.
 pub struct Transaction {
     /// Reverse-path without brackets; empty is the null reverse-path.
@@ -27,6 +29,8 @@ pub struct Transaction {
     pub recipients: Vec<Recipient>,
     /// Answers for recipients that were looked up ahead of their RCPT.
     pub ahead: HashMap<String, Resolution>,
+    /// What is known of where it comes from.
+    pub origin: Origin,
     /// The message, once DATA or BDAT began.
     pub incoming: Option<Incoming>,
 }
@@ -71,7 +75,7 @@ pub struct Remote {
 pub type Group = (OrgId, String, bool);
 
 impl Transaction {
-    pub fn new(sender: String, params: &MailParams<'_>) -> Transaction {
+    pub fn new(sender: String, params: &MailParams<'_>, origin: Origin) -> Transaction {
         Transaction {
             sender,
             body: params.body,
@@ -84,6 +88,7 @@ impl Transaction {
             envid: params.envid.map(str::to_owned),
             recipients: Vec::new(),
             ahead: HashMap::new(),
+            origin,
             incoming: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Organisations, domains, addresses, and who they lead to.
 
-use storage::directory::{ALIAS_STEPS_MAX, Resolution, resolve};
+use storage::directory::{ALIAS_STEPS_MAX, Requires, Resolution, resolve};
 use storage::*;
 
 use crate::support::*;
@@ -183,6 +183,7 @@ fn local(mailboxes: &[&Mailbox], remote: &[&str], tag: Option<&str>) -> Resoluti
         remote: remote.iter().map(|r| r.to_string()).collect(),
         tag: tag.map(String::from),
         role: false,
+        requires: Requires::default(),
     }
 }
 

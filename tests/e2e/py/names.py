@@ -1,6 +1,7 @@
 """A name server over UDP that reads its records anew for each question: names.py PORT ZONE
 
 ZONE is JSON: {"name.": {"A": ["127.0.0.1"], "MX": ["10 mx.name."], "TXT": ["text"]}}. Other names do not exist.
+{"name.": "SERVFAIL"} answers with that code, {"name.": "SILENT"} never.
 """
 import ipaddress
 import json
@@ -36,8 +37,11 @@ def reply(query, zone):
     question = query[12:at + 5]
     kind = KINDS.get(struct.unpack("!H", query[at + 1:at + 3])[0])
     records = zone.get(".".join(labels).lower() + ".")
-    answers = [rdata(kind, text) for text in (records or {}).get(kind, [])]
-    code = 3 if records is None else 0
+    if records == "SILENT":
+        return None
+    failed = records == "SERVFAIL"
+    answers = [] if failed else [rdata(kind, text) for text in (records or {}).get(kind, [])]
+    code = 2 if failed else 3 if records is None else 0
     head = query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(answers), 0, 0)
     number = query[at + 1:at + 3]
     return head + question + b"".join(
@@ -48,4 +52,6 @@ server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", int(sys.argv[1])))
 while True:
     asked, peer = server.recvfrom(4096)
-    server.sendto(reply(asked, json.loads(pathlib.Path(sys.argv[2]).read_text())), peer)
+    said = reply(asked, json.loads(pathlib.Path(sys.argv[2]).read_text()))
+    if said is not None:
+        server.sendto(said, peer)
