@@ -18,10 +18,7 @@ const SMTP: [(&str, &str); 5] = [
         "SMTP `MAIL` with SIZE and BODY",
         "MAIL FROM:<sender.name@mail.example.net> SIZE=104857 BODY=8BITMIME\r\n",
     ),
-    (
-        "SMTP `RCPT` with NOTIFY",
-        "RCPT TO:<some.recipient@department.example.org> NOTIFY=SUCCESS,FAILURE\r\n",
-    ),
+    ("SMTP `RCPT` with NOTIFY", "RCPT TO:<some.recipient@department.example.org> NOTIFY=SUCCESS,FAILURE\r\n"),
     ("SMTP `DATA`", "DATA\r\n"),
     ("SMTP `QUIT`", "QUIT\r\n"),
 ];

@@ -5,9 +5,9 @@ use core::str;
 use protocol_core::SendBuf;
 
 use crate::address::Path;
-use crate::keyword::is_keyword;
 use crate::limits::MECHANISM_MAX;
 use crate::params::{Accepts, MailParams, ParamError, RcptParams};
+use crate::word;
 
 /// One command, borrowed from its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ impl<'b> Command<'b> {
         // Clearing this bit makes a lower-case letter upper-case and turns nothing else into a letter.
         let verb = u32::from_be_bytes(*verb) & 0xdfdf_dfdf;
         match verb {
-            MAIL if ends_verb(rest) => mail(rest, accepts).map_err(|why| unless_octets(why, rest)),
-            RCPT if ends_verb(rest) => rcpt(rest, accepts).map_err(|why| unless_octets(why, rest)),
+            MAIL if ends_verb(rest) => mail(utf8(line)?, accepts),
+            RCPT if ends_verb(rest) => rcpt(utf8(line)?, accepts),
             DATA if ends_verb(rest) => bare(Command::Data, rest),
             RSET if ends_verb(rest) => bare(Command::Rset, rest),
             QUIT if ends_verb(rest) => bare(Command::Quit, rest),
@@ -150,6 +150,9 @@ impl<'b> Command<'b> {
     }
 }
 
+/// Octets of a verb.
+const VERB: usize = 4;
+
 const fn verb(name: &[u8; 4]) -> u32 {
     u32::from_be_bytes(*name)
 }
@@ -174,12 +177,11 @@ fn ends_verb(rest: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b' '))
 }
 
-/// MAIL and RCPT are made of parts that are each judged by a grammar without controls, and those that may be
-/// other than ASCII are checked to be UTF-8. Where one of them is wrong, octets that are not UTF-8, anywhere in
-/// the line, are named first.
-#[cold]
-fn unless_octets(why: CommandError, rest: &[u8]) -> CommandError {
-    if str::from_utf8(rest).is_ok() { why } else { CommandError::Octets }
+/// MAIL and RCPT are made of parts that are each judged by a grammar without controls. That they are UTF-8 is
+/// looked at once for the whole line, which costs less than for each part.
+#[inline(always)]
+fn utf8(line: &[u8]) -> Result<&str, CommandError> {
+    str::from_utf8(line).map_err(|_| CommandError::Octets)
 }
 
 /// Behind the other verbs: UTF-8 without controls.
@@ -217,24 +219,38 @@ fn client_name(rest: &[u8]) -> Result<&str, CommandError> {
     str::from_utf8(name).map_err(|_| CommandError::Argument)
 }
 
-/// Behind the verb: ` FROM:` or ` TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common
-/// and harmless.
+/// The line without white space at its end, and where its path begins: behind the verb, spaces and `FROM:` or
+/// `TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common and harmless.
 #[inline(always)]
-fn path_argument<'b, const N: usize>(rest: &'b [u8], keyword: &[u8; N]) -> Option<&'b [u8]> {
-    let rest = match rest {
-        [b' ', b' ', rest @ ..] => rest.trim_ascii_start(),
-        [b' ', rest @ ..] => rest,
-        _ => return None,
-    };
-    let (front, path) = rest.split_first_chunk::<N>()?;
-    is_keyword(front, keyword).then(|| path.trim_ascii())
+fn path_argument<'b, const N: usize>(line: &'b str, keyword: &[u8; N]) -> Option<(&'b str, usize)> {
+    let octets = line.as_bytes();
+    let mut begin = VERB + 1;
+    if octets.get(begin) == Some(&b' ') {
+        begin += white_space(octets, begin);
+    }
+    if !word::begins(word::word_at(octets, begin), keyword) {
+        return None;
+    }
+    let mut path = begin + N;
+    if octets.get(path) != Some(&b'<') {
+        path += white_space(octets, path);
+    }
+    let is_trimmed = octets.last().is_some_and(|b| *b > b' ');
+    Some((if is_trimmed { line } else { line.trim_ascii_end() }, path))
 }
 
-fn mail<'b>(rest: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let text = path_argument(rest, b"FROM:").ok_or(CommandError::Argument)?;
-    let (path, tail) = Path::reverse(text).map_err(|_| CommandError::Sender)?;
+/// Length of the white space at `at`.
+#[cold]
+fn white_space(octets: &[u8], at: usize) -> usize {
+    let rest = octets.get(at..).unwrap_or_default();
+    rest.iter().take_while(|b| b.is_ascii_whitespace()).count()
+}
+
+fn mail<'b>(line: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let (line, at) = path_argument(line, b"FROM:").ok_or(CommandError::Argument)?;
+    let (path, end) = Path::reverse_at(line, at).map_err(|_| CommandError::Sender)?;
     let mut params = MailParams::default();
-    params.read(tail, accepts).map_err(param_error)?;
+    params.read(line, end, accepts).map_err(param_error)?;
     if !params.smtputf8 && !path.is_ascii() {
         return Err(CommandError::NeedsUtf8);
     }
@@ -242,11 +258,11 @@ fn mail<'b>(rest: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandErr
 }
 
 /// Whether the transaction has SMTPUTF8 is known to the session, which refuses a non-ASCII path without it.
-fn rcpt<'b>(rest: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let text = path_argument(rest, b"TO:").ok_or(CommandError::Argument)?;
-    let (path, tail) = Path::forward(text).map_err(|_| CommandError::Recipient)?;
+fn rcpt<'b>(line: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let (line, at) = path_argument(line, b"TO:").ok_or(CommandError::Argument)?;
+    let (path, end) = Path::forward_at(line, at).map_err(|_| CommandError::Recipient)?;
     let mut params = RcptParams::default();
-    params.read(tail, accepts).map_err(param_error)?;
+    params.read(line, end, accepts).map_err(param_error)?;
     Ok(Command::Rcpt(path, params))
 }
 

@@ -129,14 +129,14 @@ impl<'b> MailParams<'b> {
     /// Reads everything behind the path, which begins with a space or is empty.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<MailParams<'b>, ParamError> {
         let mut params = MailParams::default();
-        params.read(rest.as_bytes(), accepts)?;
+        params.read(rest, 0, accepts)?;
         Ok(params)
     }
 
-    /// The same into the default, so that what is large is not moved about.
+    /// The same of what stands in `line` from `at` on, into the default, so that what is large is not moved about.
     #[inline]
-    pub(crate) fn read(&mut self, rest: &'b [u8], accepts: &Accepts) -> Result<(), ParamError> {
-        let mut words = Words::new(rest)?;
+    pub(crate) fn read(&mut self, line: &'b str, at: usize, accepts: &Accepts) -> Result<(), ParamError> {
+        let mut words = Words::new(line, at)?;
         let mut seen = Seen(0);
         while let Some(first) = words.next_word() {
             self.take(first, &mut words, accepts, &mut seen)?;
@@ -148,52 +148,52 @@ impl<'b> MailParams<'b> {
     /// everywhere.
     fn take(
         &mut self,
-        first: u8,
+        first: u64,
         words: &mut Words<'b>,
         accepts: &Accepts,
         seen: &mut Seen,
     ) -> Result<(), ParamError> {
-        let (bit, offered) = match first {
-            b'S' if words.keyword(b"SIZE") => {
+        let (bit, offered) = match () {
+            () if words.keyword(first, b"SIZE") => {
                 self.size = Some(decimal(words)?);
                 (0, accepts.size)
             }
-            b'B' if words.keyword(b"BODY") => {
+            () if words.keyword(first, b"BODY") => {
                 self.body = body(words)?;
                 let binary = self.body == Body::Binary;
                 (1, accepts.binary || (accepts.eight_bit && !binary))
             }
-            b'S' if words.keyword(b"SMTPUTF8") => {
+            () if words.keyword(first, b"SMTPUTF8") => {
                 self.smtputf8 = flag(words)?;
                 (2, accepts.smtputf8)
             }
-            b'R' if words.keyword(b"RET") => {
+            () if words.keyword(first, b"RET") => {
                 self.ret = Some(ret(words)?);
                 (3, accepts.dsn)
             }
-            b'E' if words.keyword(b"ENVID") => {
+            () if words.keyword(first, b"ENVID") => {
                 self.envid = Some(xtext(words.value(), ENVID_MAX)?);
                 (4, accepts.dsn)
             }
-            b'A' if words.keyword(b"AUTH") => {
+            () if words.keyword(first, b"AUTH") => {
                 self.auth = Some(xtext(words.value(), ORCPT_MAX)?);
                 (5, accepts.auth)
             }
-            b'R' if words.keyword(b"REQUIRETLS") => {
+            () if words.keyword(first, b"REQUIRETLS") => {
                 self.require_tls = flag(words)?;
                 (6, accepts.require_tls)
             }
-            b'H' if words.keyword(b"HOLDFOR") => {
+            () if words.keyword(first, b"HOLDFOR") => {
                 let secs = u32::try_from(decimal(words)?).map_err(|_| ParamError::Bad)?;
                 self.hold = Some(Hold::For(secs));
                 (7, accepts.future_release)
             }
             // RFC 4865 §4: one of the two, not both.
-            b'H' if words.keyword(b"HOLDUNTIL") => {
+            () if words.keyword(first, b"HOLDUNTIL") => {
                 self.hold = Some(Hold::Until(words.value().and_then(date_time).ok_or(ParamError::Bad)?));
                 (7, accepts.future_release)
             }
-            b'B' if words.keyword(b"BY") => {
+            () if words.keyword(first, b"BY") => {
                 self.by = Some(by(words.value())?);
                 (8, accepts.deliver_by)
             }
@@ -251,22 +251,22 @@ impl<'b> RcptParams<'b> {
     /// Reads everything behind the path.
     pub fn parse(rest: &'b str, accepts: &Accepts) -> Result<RcptParams<'b>, ParamError> {
         let mut params = RcptParams::default();
-        params.read(rest.as_bytes(), accepts)?;
+        params.read(rest, 0, accepts)?;
         Ok(params)
     }
 
-    /// The same into the default.
+    /// The same of what stands in `line` from `at` on, into the default.
     #[inline]
-    pub(crate) fn read(&mut self, rest: &'b [u8], accepts: &Accepts) -> Result<(), ParamError> {
-        let mut words = Words::new(rest)?;
+    pub(crate) fn read(&mut self, line: &'b str, at: usize, accepts: &Accepts) -> Result<(), ParamError> {
+        let mut words = Words::new(line, at)?;
         let mut seen = Seen(0);
         while let Some(first) = words.next_word() {
-            match first {
-                b'N' if words.keyword(b"NOTIFY") => {
+            match () {
+                () if words.keyword(first, b"NOTIFY") => {
                     seen.once(0)?;
                     self.notify = Some(notify(&mut words)?);
                 }
-                b'O' if words.keyword(b"ORCPT") => {
+                () if words.keyword(first, b"ORCPT") => {
                     seen.once(1)?;
                     self.orcpt = Some(orcpt(words.value())?);
                 }
