@@ -8,7 +8,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use protocol_core::SendBuf;
 
 use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
-use crate::word;
+use crate::word::{self, Others};
 
 /// Why an address was refused. Always the fault of who wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,15 +215,19 @@ impl<'b> Literal<'b> {
 ///
 /// Names without dots and with underscores are common there and harmless, so more is allowed than a domain;
 /// what is allowed can stand in a trace field and in a log line without quoting.
+#[inline]
 pub fn is_client_name(name: &[u8]) -> bool {
-    let fit = |octets: &[u8]| octets.iter().fold(CLIENT_NAME, |all, &b| all & class(b)) == CLIENT_NAME;
     if name.len() > DOMAIN_MAX {
         return false;
     }
-    let (eights, rest) = name.as_chunks::<8>();
+    let all = |all, &b: &u8| all & class(b);
+    let Some(last) = name.last_chunk::<8>() else {
+        return !name.is_empty() && name.iter().fold(CLIENT_NAME, all) == CLIENT_NAME;
+    };
     // The last eight may have been looked at in part before.
-    let last = name.last_chunk::<8>().map_or(rest, |last| last);
-    eights.iter().all(|eight| fit(eight)) && fit(last) && !name.is_empty()
+    let (eights, _) = name.as_chunks::<8>();
+    let last = last.iter().fold(CLIENT_NAME, all);
+    eights.iter().fold(last, |found, eight| eight.iter().fold(found, all)) == CLIENT_NAME
 }
 
 const ATEXT: u8 = 1;
@@ -283,12 +287,18 @@ fn is(b: u8, wanted: u8) -> bool {
 #[inline(always)]
 fn bracketed(line: &str, at: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
     let octets = line.as_bytes();
-    let begin = match octets.get(at..) {
-        Some([b'<', b'@', ..]) => skip_route(octets, at + 1)?,
-        Some([b'<', ..]) => at + 1,
-        _ => return Err(AddressError::Syntax),
+    if octets.get(at) != Some(&b'<') {
+        return Err(AddressError::Syntax);
+    }
+    let mut begin = at + 1;
+    // No local part begins with what begins a route.
+    let (mailbox, end) = match mailbox(line, begin) {
+        Err(_) if octets.get(begin) == Some(&b'@') => {
+            begin = skip_route(octets, begin)?;
+            routed(line, begin)?
+        }
+        found => found?,
     };
-    let (mailbox, end) = mailbox(line, begin)?;
     if octets.get(end) != Some(&b'>') {
         return Err(AddressError::Syntax);
     }
@@ -298,11 +308,17 @@ fn bracketed(line: &str, at: usize) -> Result<(Mailbox<'_>, usize), AddressError
     Ok((mailbox, end + 1))
 }
 
+/// The mailbox behind a route.
+#[cold]
+fn routed(line: &str, begin: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
+    mailbox(line, begin)
+}
+
 /// RFC 5321 §4.1.2 `A-d-l ":"`, which must be accepted and ignored (§4.1.1.3, appendix C): where it ends.
 #[cold]
 fn skip_route(octets: &[u8], mut at: usize) -> Result<usize, AddressError> {
     while octets.get(at) == Some(&b'@') {
-        let end = domain(octets, at + 1)?.end;
+        let end = domain(octets, at + 1, &mut Others::new(octets, at + 1))?.end;
         match octets.get(end) {
             Some(b':') => return Ok(end + 1),
             Some(b',') => at = end + 1,
@@ -316,15 +332,27 @@ fn skip_route(octets: &[u8], mut at: usize) -> Result<usize, AddressError> {
 #[inline(always)]
 fn mailbox(line: &str, begin: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
     let octets = line.as_bytes();
-    let local = local_part(octets, begin)?;
+    let mut others = Others::new(octets, begin);
+    let local = match local_part(octets, begin, &mut others) {
+        // No other local part begins with a quote.
+        Err(_) if octets.get(begin) == Some(&b'"') => {
+            let local = quoted_string(octets, begin)?;
+            others = Others::new(octets, local.end + 1);
+            local
+        }
+        found => found?,
+    };
     let at = local.end - begin;
     if at > LOCAL_PART_MAX {
         return Err(AddressError::TooLong);
     }
-    let domain = match octets.get(local.end..) {
-        Some([b'@', b'[', ..]) => literal(line, local.end + 1)?,
-        Some([b'@', ..]) => domain(octets, local.end + 1)?,
-        _ => return Err(AddressError::Syntax),
+    if octets.get(local.end) != Some(&b'@') {
+        return Err(AddressError::Syntax);
+    }
+    let domain = match domain(octets, local.end + 1, &mut others) {
+        // No domain does.
+        Err(_) if octets.get(local.end + 1) == Some(&b'[') => literal(line, local.end + 1)?,
+        found => found?,
     };
     let text = line.get(begin..domain.end).ok_or(AddressError::Syntax)?;
     let ascii = local.ascii && domain.ascii;
@@ -349,26 +377,23 @@ struct Span {
     ascii: bool,
 }
 
-/// The local part that begins at `begin`, which ends at an `@` or with a quote.
+/// The local part that begins at `begin` and ends at an `@`. `others` are those of its octets that are neither
+/// letters nor digits, and those behind it are left.
 #[inline(always)]
-fn local_part(octets: &[u8], begin: usize) -> Result<Span, AddressError> {
-    if octets.get(begin) == Some(&b'"') {
-        return quoted_string(octets, begin);
-    }
-    let rest = octets.get(begin..).unwrap_or_default();
-    let (mut atom, mut ascii) = (0, true);
-    word::each_other(rest, |b, at| {
-        match b {
+fn local_part(octets: &[u8], begin: usize, others: &mut Others<'_>) -> Result<Span, AddressError> {
+    let (mut atom, mut ascii) = (begin, true);
+    loop {
+        let at = others.next();
+        match octets.get(at) {
             // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
-            b'.' if at != atom => atom = at + 1,
-            b'@' if at != atom => return Some(Ok(Span { end: begin + at, ascii })),
+            Some(b'.') if at != atom => atom = at + 1,
+            Some(b'@') if at != atom => return Ok(Span { end: at, ascii }),
             // RFC 6531 §3.3.
-            0x80.. => ascii = false,
-            b if is(b, ATEXT) => {}
-            _ => return Some(Err(AddressError::Syntax)),
+            Some(0x80..) => ascii = false,
+            Some(&b) if is(b, ATEXT) => {}
+            _ => return Err(AddressError::Syntax),
         }
-        None
-    })
+    }
 }
 
 /// A quoted string with its quotes (RFC 5321 §4.1.2, Quoted-string).
@@ -392,40 +417,37 @@ fn quoted_string(line: &[u8], begin: usize) -> Result<Span, AddressError> {
     Err(AddressError::Syntax)
 }
 
-/// The domain that begins at `begin`, which ends at the first octet that no domain holds.
+/// The domain that begins at `begin`, which ends at the first octet that no domain holds. `others` are those of
+/// the octets from there on that are neither letters nor digits.
 #[inline(always)]
-fn domain(octets: &[u8], begin: usize) -> Result<Span, AddressError> {
-    let rest = octets.get(begin..).unwrap_or_default();
-    // Where the label begins, and where its last hyphen or it itself begins: neither a dot nor the end may stand
-    // there.
-    let (mut label, mut barred, mut ascii) = (0, 0, true);
-    word::each_other(rest, |b, at| {
+fn domain(octets: &[u8], begin: usize, others: &mut Others<'_>) -> Result<Span, AddressError> {
+    // Where the label begins, and where it or what is behind its last hyphen begins: neither a dot nor the end may
+    // stand there.
+    let (mut label, mut barred, mut ascii) = (begin, begin, true);
+    loop {
+        let at = others.next();
+        let b = octets.get(at).copied().unwrap_or(0);
         match b {
             b'-' if at != label => barred = at + 1,
             // RFC 6531 §3.3.
             0x80.. => ascii = false,
             _ => {
                 if at == barred {
-                    return Some(Err(AddressError::Syntax));
+                    return Err(AddressError::Syntax);
                 }
                 // The limit of a U-label is that of its A-label, which is computed with the canonical form.
-                if at - label > LABEL_MAX && (ascii || rest[label..at].is_ascii()) {
-                    return Some(Err(AddressError::TooLong));
+                if at - label > LABEL_MAX && (ascii || octets[label..at].is_ascii()) {
+                    return Err(AddressError::TooLong);
                 }
                 if b != b'.' {
-                    let fits = at <= DOMAIN_MAX;
-                    return Some(if fits {
-                        Ok(Span { end: begin + at, ascii })
-                    } else {
-                        Err(AddressError::TooLong)
-                    });
+                    let fits = at - begin <= DOMAIN_MAX;
+                    return if fits { Ok(Span { end: at, ascii }) } else { Err(AddressError::TooLong) };
                 }
                 label = at + 1;
                 barred = label;
             }
         }
-        None
-    })
+    }
 }
 
 /// The address literal that begins at `begin`, with its square brackets.

@@ -83,32 +83,17 @@ const HTTP_VERBS: [&str; 9] =
 impl<'b> Command<'b> {
     /// Parses a line without its CRLF. `accepts` says which extensions' parameters exist.
     pub fn parse(line: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-        let Some((verb, rest)) = line.split_first_chunk::<4>() else { return not_a_verb(line) };
+        let Some((verb, rest)) = line.split_first_chunk::<VERB>() else { return not_a_verb(line) };
         // Clearing this bit makes a lower-case letter upper-case and turns nothing else into a letter.
         let verb = u32::from_be_bytes(*verb) & 0xdfdf_dfdf;
         match verb {
-            MAIL if ends_verb(rest) => mail(utf8(line)?, accepts),
-            RCPT if ends_verb(rest) => rcpt(utf8(line)?, accepts),
-            DATA if ends_verb(rest) => bare(Command::Data, rest),
-            RSET if ends_verb(rest) => bare(Command::Rset, rest),
-            QUIT if ends_verb(rest) => bare(Command::Quit, rest),
-            EHLO if ends_verb(rest) => client_name(rest).map(Command::Ehlo),
-            BDAT if ends_verb(rest) => bdat(text(rest)?.trim_ascii()),
-            NOOP if ends_verb(rest) => text(rest).map(|_| Command::Noop),
-            HELO if ends_verb(rest) => client_name(rest).map(Command::Helo),
-            LHLO if ends_verb(rest) => client_name(rest).map(Command::Lhlo),
-            AUTH if ends_verb(rest) => auth(text(rest)?.trim_ascii()),
-            STAR => match rest.split_first_chunk::<4>() {
-                Some((tail, rest)) if tail.eq_ignore_ascii_case(b"TTLS") && ends_verb(rest) => {
-                    bare(Command::StartTls, rest)
-                }
-                _ => not_a_verb(line),
-            },
-            VRFY if ends_verb(rest) && text(rest)?.trim_ascii().is_empty() => Err(CommandError::Argument),
-            VRFY if ends_verb(rest) => Ok(Command::Vrfy),
-            EXPN if ends_verb(rest) => text(rest).map(|_| Command::Expn),
-            HELP if ends_verb(rest) => text(rest).map(|_| Command::Help),
-            _ => not_a_verb(line),
+            MAIL if ends_verb(rest) => mail(line, accepts),
+            RCPT if ends_verb(rest) => rcpt(line, accepts),
+            EHLO if ends_verb(rest) => ehlo(rest),
+            DATA if rest.is_empty() => Ok(Command::Data),
+            RSET if rest.is_empty() => Ok(Command::Rset),
+            QUIT if rest.is_empty() => Ok(Command::Quit),
+            _ => other(verb, rest, line),
         }
     }
 
@@ -153,6 +138,32 @@ impl<'b> Command<'b> {
 /// Octets of a verb.
 const VERB: usize = 4;
 
+/// The commands that need nothing of what the server offers.
+#[inline(never)]
+fn other<'b>(verb: u32, rest: &'b [u8], line: &'b [u8]) -> Result<Command<'b>, CommandError> {
+    match verb {
+        DATA if ends_verb(rest) => bare(Command::Data, rest),
+        RSET if ends_verb(rest) => bare(Command::Rset, rest),
+        QUIT if ends_verb(rest) => bare(Command::Quit, rest),
+        BDAT if ends_verb(rest) => bdat(text(rest)?.trim_ascii()),
+        NOOP if ends_verb(rest) => text(rest).map(|_| Command::Noop),
+        HELO if ends_verb(rest) => client_name(rest).map(Command::Helo),
+        LHLO if ends_verb(rest) => client_name(rest).map(Command::Lhlo),
+        AUTH if ends_verb(rest) => auth(text(rest)?.trim_ascii()),
+        STAR => match rest.split_first_chunk::<4>() {
+            Some((tail, rest)) if tail.eq_ignore_ascii_case(b"TTLS") && ends_verb(rest) => {
+                bare(Command::StartTls, rest)
+            }
+            _ => not_a_verb(line),
+        },
+        VRFY if ends_verb(rest) && text(rest)?.trim_ascii().is_empty() => Err(CommandError::Argument),
+        VRFY if ends_verb(rest) => Ok(Command::Vrfy),
+        EXPN if ends_verb(rest) => text(rest).map(|_| Command::Expn),
+        HELP if ends_verb(rest) => text(rest).map(|_| Command::Help),
+        _ => not_a_verb(line),
+    }
+}
+
 const fn verb(name: &[u8; 4]) -> u32 {
     u32::from_be_bytes(*name)
 }
@@ -173,15 +184,9 @@ const HELP: u32 = verb(b"HELP");
 const AUTH: u32 = verb(b"AUTH");
 const STAR: u32 = verb(b"STAR");
 
+#[inline(always)]
 fn ends_verb(rest: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b' '))
-}
-
-/// MAIL and RCPT are made of parts that are each judged by a grammar without controls. That they are UTF-8 is
-/// looked at once for the whole line, which costs less than for each part.
-#[inline(always)]
-fn utf8(line: &[u8]) -> Result<&str, CommandError> {
-    str::from_utf8(line).map_err(|_| CommandError::Octets)
 }
 
 /// Behind the other verbs: UTF-8 without controls.
@@ -211,32 +216,55 @@ fn push_all(out: &mut SendBuf, parts: &[&str]) {
     parts.iter().for_each(|p| out.push(p.as_bytes()));
 }
 
+#[inline(never)]
+fn ehlo(rest: &[u8]) -> Result<Command<'_>, CommandError> {
+    client_name(rest).map(Command::Ehlo)
+}
+
+#[inline(always)]
 fn client_name(rest: &[u8]) -> Result<&str, CommandError> {
-    let name = rest.trim_ascii();
+    let name = match rest {
+        [b' ', name @ ..] if matches!(name, [b'!'..=255, .., b'!'..=255]) => name,
+        _ => rest.trim_ascii(),
+    };
     if !crate::address::is_client_name(name) {
         return Err(CommandError::Argument);
     }
     str::from_utf8(name).map_err(|_| CommandError::Argument)
 }
 
-/// The line without white space at its end, and where its path begins: behind the verb, spaces and `FROM:` or
-/// `TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common and harmless.
+/// The line without white space at its end and where the path begins in it: behind the verb, spaces and `FROM:`
+/// or `TO:` in any case. A space behind the colon is against RFC 5321 §3.3, common and harmless.
+///
+/// MAIL and RCPT are made of parts that are each judged by a grammar without controls. That they are UTF-8 is
+/// looked at once for the whole line, which costs less than for each part. What stands before the path is ASCII;
+/// as much of it is left away as makes the rest begin where whole words are read at once.
 #[inline(always)]
-fn path_argument<'b, const N: usize>(line: &'b str, keyword: &[u8; N]) -> Option<(&'b str, usize)> {
-    let octets = line.as_bytes();
-    let mut begin = VERB + 1;
-    if octets.get(begin) == Some(&b' ') {
-        begin += white_space(octets, begin);
+fn path_argument<'b, const N: usize>(
+    line: &'b [u8],
+    keyword: &[u8; N],
+) -> Result<(&'b str, usize), CommandError> {
+    let mut at = VERB + 1;
+    if line.get(at) == Some(&b' ') {
+        at += white_space(line, at);
     }
-    if !word::begins(word::word_at(octets, begin), keyword) {
-        return None;
+    if !word::begins(word::word_at(line, at), keyword) {
+        return Err(no_path(line));
     }
-    let mut path = begin + N;
-    if octets.get(path) != Some(&b'<') {
-        path += white_space(octets, path);
+    at += N;
+    if line.get(at) != Some(&b'<') {
+        at += white_space(line, at);
     }
-    let is_trimmed = octets.last().is_some_and(|b| *b > b' ');
-    Some((if is_trimmed { line } else { line.trim_ascii_end() }, path))
+    let is_trimmed = line.last().is_some_and(|b| *b > b' ');
+    let line = if is_trimmed { line } else { line.trim_ascii_end() };
+    let skipped = line.as_ptr().align_offset(8).min(VERB + 1 + N);
+    let rest = line.get(skipped..).unwrap_or_default();
+    str::from_utf8(rest).map(|rest| (rest, at - skipped)).map_err(|_| CommandError::Octets)
+}
+
+#[cold]
+fn no_path(line: &[u8]) -> CommandError {
+    if str::from_utf8(line).is_ok() { CommandError::Argument } else { CommandError::Octets }
 }
 
 /// Length of the white space at `at`.
@@ -246,8 +274,9 @@ fn white_space(octets: &[u8], at: usize) -> usize {
     rest.iter().take_while(|b| b.is_ascii_whitespace()).count()
 }
 
-fn mail<'b>(line: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let (line, at) = path_argument(line, b"FROM:").ok_or(CommandError::Argument)?;
+#[inline(never)]
+fn mail<'b>(line: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let (line, at) = path_argument(line, b"FROM:")?;
     let (path, end) = Path::reverse_at(line, at).map_err(|_| CommandError::Sender)?;
     let mut params = MailParams::default();
     params.read(line, end, accepts).map_err(param_error)?;
@@ -258,8 +287,9 @@ fn mail<'b>(line: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandErro
 }
 
 /// Whether the transaction has SMTPUTF8 is known to the session, which refuses a non-ASCII path without it.
-fn rcpt<'b>(line: &'b str, accepts: &Accepts) -> Result<Command<'b>, CommandError> {
-    let (line, at) = path_argument(line, b"TO:").ok_or(CommandError::Argument)?;
+#[inline(never)]
+fn rcpt<'b>(line: &'b [u8], accepts: &Accepts) -> Result<Command<'b>, CommandError> {
+    let (line, at) = path_argument(line, b"TO:")?;
     let (path, end) = Path::forward_at(line, at).map_err(|_| CommandError::Recipient)?;
     let mut params = RcptParams::default();
     params.read(line, end, accepts).map_err(param_error)?;

@@ -134,35 +134,44 @@ impl<'b> MailParams<'b> {
     }
 
     /// The same of what stands in `line` from `at` on, into the default, so that what is large is not moved about.
+    ///
+    /// Values are judged before it matters whether the parameter is offered: what is malformed is malformed
+    /// everywhere.
     #[inline]
     pub(crate) fn read(&mut self, line: &'b str, at: usize, accepts: &Accepts) -> Result<(), ParamError> {
         let mut words = Words::new(line, at)?;
         let mut seen = Seen(0);
         while let Some(first) = words.next_word() {
-            self.take(first, &mut words, accepts, &mut seen)?;
+            let offered = if words.keyword(first, b"SIZE") {
+                let size = decimal(&mut words)?;
+                seen.once(0)?;
+                self.size = Some(size);
+                accepts.size
+            } else if words.keyword(first, b"BODY") {
+                self.body = body(&mut words)?;
+                seen.once(1)?;
+                accepts.binary || (accepts.eight_bit && self.body != Body::Binary)
+            } else {
+                let (bit, offered) = self.take(first, &mut words, accepts)?;
+                seen.once(bit)?;
+                offered
+            };
+            if !offered {
+                return Err(ParamError::Unknown);
+            }
         }
         Ok(())
     }
 
-    /// Values are judged before it matters whether the parameter is offered: what is malformed is malformed
-    /// everywhere.
+    /// The parameters that are not in most commands: which it is, and whether it is offered.
+    #[inline(never)]
     fn take(
         &mut self,
         first: u64,
         words: &mut Words<'b>,
         accepts: &Accepts,
-        seen: &mut Seen,
-    ) -> Result<(), ParamError> {
-        let (bit, offered) = match () {
-            () if words.keyword(first, b"SIZE") => {
-                self.size = Some(decimal(words)?);
-                (0, accepts.size)
-            }
-            () if words.keyword(first, b"BODY") => {
-                self.body = body(words)?;
-                let binary = self.body == Body::Binary;
-                (1, accepts.binary || (accepts.eight_bit && !binary))
-            }
+    ) -> Result<(u8, bool), ParamError> {
+        let found = match () {
             () if words.keyword(first, b"SMTPUTF8") => {
                 self.smtputf8 = flag(words)?;
                 (2, accepts.smtputf8)
@@ -199,8 +208,7 @@ impl<'b> MailParams<'b> {
             }
             _ => return Err(ParamError::Unknown),
         };
-        seen.once(bit)?;
-        if offered { Ok(()) } else { Err(ParamError::Unknown) }
+        Ok(found)
     }
 
     /// Appends the parameters, each behind a space.
@@ -305,6 +313,7 @@ fn push_word(out: &mut SendBuf, name: &str, value: Option<&str>) {
 struct Seen(u16);
 
 impl Seen {
+    #[inline(always)]
     fn once(&mut self, bit: u8) -> Result<(), ParamError> {
         let mask = 1 << bit;
         if self.0 & mask != 0 {

@@ -1,89 +1,100 @@
 //! Eight octets looked at in one step, and keywords in any case.
 
-use core::num::NonZeroU64;
+use core::num::NonZeroU32;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each octet.
 const HIGH: u64 = ONES << 7;
 
-/// The eight octets that `octets` begins with, the first in the lowest bits; behind the end stand zeros.
-#[inline(always)]
-pub(crate) fn front(octets: &[u8]) -> u64 {
-    match octets.first_chunk() {
-        Some(octets) => u64::from_le_bytes(*octets),
-        None => short(octets),
-    }
-}
-
-/// The same at `at`.
+/// The eight octets that begin at `at`, the first in the lowest bits; behind the end stand zeros.
 #[inline(always)]
 pub(crate) fn word_at(octets: &[u8], at: usize) -> u64 {
-    match octets.get(at..) {
-        Some(rest) => front(rest),
-        None => 0,
+    match octets.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(octets) => u64::from_le_bytes(*octets),
+        None => last_word(octets, at),
     }
 }
 
-/// Fewer than eight octets.
 #[inline(never)]
-fn short(octets: &[u8]) -> u64 {
-    octets.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b))
-}
-
-/// Calls `each` with every octet that is neither a letter nor a digit, and with its place, in turn; until it
-/// answers. Behind the end stand zeros without end, so it has to answer to one of them.
-#[inline(always)]
-pub(crate) fn each_other<T>(octets: &[u8], mut each: impl FnMut(u8, usize) -> Option<T>) -> T {
-    let (mut rest, mut at) = (octets, 0);
-    loop {
-        let (octets, behind) = match rest.split_first_chunk::<8>() {
-            Some((octets, behind)) => (*octets, behind),
-            None => (short(rest).to_le_bytes(), &[] as &[u8]),
-        };
-        let mut others = not_alphanumeric(u64::from_le_bytes(octets));
-        while let Some(place) = others.next() {
-            if let Some(answer) = each(octets[place], at + place) {
-                return answer;
-            }
-        }
-        rest = behind;
-        at += 8;
+fn last_word(octets: &[u8], at: usize) -> u64 {
+    let rest = octets.get(at..).unwrap_or_default();
+    match octets.last_chunk() {
+        Some(_) if rest.is_empty() => 0,
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b)),
     }
 }
 
-/// Which octets of `word` are neither letters nor digits, to be walked with [`Places`].
+/// The highest bit of each octet of `word` that is neither a letter nor a digit.
 #[inline(always)]
-fn not_alphanumeric(word: u64) -> Places {
+fn not_alphanumeric(word: u64) -> u64 {
     // The sums leave each octet's highest bit where the octet is not below the number, and carry nothing on.
     let octets = word & !HIGH;
     let not_below = |octets: u64, least: u8| octets + (0x80 - u64::from(least)) * ONES;
     let letters = octets | (0x20 * ONES);
     let letter = not_below(letters, b'a') & !not_below(letters, b'z' + 1);
     let digit = not_below(octets, b'0') & !not_below(octets, b'9' + 1);
-    Places(!(letter | digit) & HIGH | word & HIGH)
+    (!(letter | digit) | word) & HIGH
 }
 
-/// Which octets of `word` are other than digits.
-#[inline(always)]
-pub(crate) fn not_digit(word: u64) -> Places {
-    let value = word ^ (u64::from(b'0') * ONES);
-    Places(((value & !HIGH) + (0x80 - 10) * ONES | value) & HIGH)
+/// The places of the octets from `at` on that are neither letters nor digits, in turn. The end is one of them.
+pub(crate) struct Others<'b> {
+    octets: &'b [u8],
+    /// Where the octet of the lowest bit stands, and how many were looked at.
+    base: usize,
+    looked_at: usize,
+    bits: u32,
 }
 
-/// Some of the eight octets of a word.
-#[derive(Clone, Copy)]
-pub(crate) struct Places(u64);
-
-impl Iterator for Places {
-    type Item = usize;
-
-    /// The next of them from the front: its number.
+impl<'b> Others<'b> {
     #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        let places = NonZeroU64::new(self.0)?;
-        self.0 = places.get() & (places.get() - 1);
-        Some(places.trailing_zeros() as usize / 8)
+    pub(crate) fn new(octets: &'b [u8], at: usize) -> Others<'b> {
+        // Most paths are not longer than that.
+        match octets.get(at..).and_then(|rest| rest.first_chunk()) {
+            Some(window) => Others { octets, base: at, looked_at: 32, bits: others_of_four(window) },
+            None => Others { octets, base: at, looked_at: 8, bits: others(octets, at) },
+        }
     }
+
+    /// The next of them; from the end on, some place not before it.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> usize {
+        loop {
+            if let Some(bits) = NonZeroU32::new(self.bits) {
+                self.bits = bits.get() & (bits.get() - 1);
+                return self.base + bits.trailing_zeros() as usize;
+            }
+            self.base += self.looked_at;
+            self.looked_at = 8;
+            self.bits = others(self.octets, self.base);
+        }
+    }
+}
+
+/// A bit for each octet of `word` that is neither a letter nor a digit.
+#[inline(always)]
+fn bits(word: u64) -> u32 {
+    // Each octet's highest bit comes into the highest octet, beside those of the others.
+    ((not_alphanumeric(word) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+}
+
+#[inline(never)]
+fn others_of_four(octets: &[u8; 32]) -> u32 {
+    let (words, _) = octets.as_chunks::<8>();
+    words.iter().rev().fold(0, |all, word| all << 8 | bits(u64::from_le_bytes(*word)))
+}
+
+#[inline(never)]
+fn others(octets: &[u8], at: usize) -> u32 {
+    bits(word_at(octets, at))
+}
+
+/// How many digits `word` begins with.
+#[inline(always)]
+pub(crate) fn digits(word: u64) -> usize {
+    let value = word ^ (u64::from(b'0') * ONES);
+    let other = ((value & !HIGH) + (0x80 - 10) * ONES | value) & HIGH;
+    other.trailing_zeros() as usize / 8
 }
 
 /// What the first `count` octets of `word`, one to eight, are as decimal digits, which they have to be.
@@ -130,6 +141,8 @@ pub(crate) fn stands_at<const N: usize>(octets: &[u8], at: usize, keyword: &[u8;
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -139,19 +152,30 @@ mod tests {
                 for around in [b'a', 0, 0xff, b'9', b'/'] {
                     let mut octets = [around; 8];
                     octets[place] = b;
-                    let word = word_at(&octets, 0);
-                    let expected = |wanted: fn(&u8) -> bool| {
-                        (0..8).filter(|&i| !wanted(&octets[i])).collect::<std::vec::Vec<usize>>()
-                    };
-                    let found: std::vec::Vec<usize> = not_alphanumeric(word).collect();
-                    assert_eq!(found, expected(u8::is_ascii_alphanumeric), "{octets:?}");
-                    assert_eq!(
-                        not_digit(word).collect::<std::vec::Vec<usize>>(),
-                        expected(u8::is_ascii_digit)
-                    );
+                    let high = not_alphanumeric(word_at(&octets, 0)).to_le_bytes();
+                    let expected = octets.map(|b| if b.is_ascii_alphanumeric() { 0 } else { 0x80 });
+                    assert_eq!(high, expected, "{octets:?}");
+                    let expected = octets.iter().take_while(|b| b.is_ascii_digit()).count();
+                    assert_eq!(digits(word_at(&octets, 0)), expected, "{octets:?}");
                     let keyword = *b"SIZE=8=/";
-                    let same = octets.eq_ignore_ascii_case(&keyword);
-                    assert_eq!(begins(word, &keyword), same);
+                    assert_eq!(begins(word_at(&octets, 0), &keyword), octets.eq_ignore_ascii_case(&keyword));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_found_in_texts_of_every_length() {
+        for len in 0..100 {
+            for step in 1..12 {
+                let octets: Vec<u8> = (0..len).map(|i| if i % step == 0 { b'.' } else { b'a' }).collect();
+                for at in 0..len + 2 {
+                    let expected: Vec<usize> = (at..len).filter(|i| i % step == 0).collect();
+                    assert_eq!(
+                        Others::new(&octets, at).collect::<Vec<usize>>(),
+                        expected,
+                        "{len} {step} {at}"
+                    );
                 }
             }
         }
@@ -160,7 +184,7 @@ mod tests {
     #[test]
     fn words_end_with_zeros() {
         for len in 0..20 {
-            let octets: std::vec::Vec<u8> = (1..=len).collect();
+            let octets: Vec<u8> = (1..=len).collect();
             for at in 0..22 {
                 let mut expected = [0; 8];
                 for (i, octet) in expected.iter_mut().enumerate() {

@@ -13,10 +13,10 @@ use crate::word;
 pub(super) fn decimal(words: &mut Words<'_>) -> Result<u64, ParamError> {
     words.parsed(|words| {
         let octets = words.octets();
-        match word::not_digit(octets).next() {
-            None => long_decimal(words),
-            Some(0) => None,
-            Some(digits) => {
+        match word::digits(octets) {
+            0 => None,
+            8 => long_decimal(words),
+            digits => {
                 words.pass(digits);
                 Some(word::decimal(octets, digits))
             }
