@@ -215,7 +215,7 @@ impl<'b> Literal<'b> {
 ///
 /// Names without dots and with underscores are common there and harmless, so more is allowed than a domain;
 /// what is allowed can stand in a trace field and in a log line without quoting.
-#[inline]
+#[inline(always)]
 pub fn is_client_name(name: &[u8]) -> bool {
     if name.len() > DOMAIN_MAX {
         return false;

@@ -171,11 +171,11 @@ mod tests {
                 let octets: Vec<u8> = (0..len).map(|i| if i % step == 0 { b'.' } else { b'a' }).collect();
                 for at in 0..len + 2 {
                     let expected: Vec<usize> = (at..len).filter(|i| i % step == 0).collect();
-                    assert_eq!(
-                        Others::new(&octets, at).collect::<Vec<usize>>(),
-                        expected,
-                        "{len} {step} {at}"
-                    );
+                    let mut others = Others::new(&octets, at);
+                    let found: Vec<usize> = expected.iter().map(|_| others.next()).collect();
+                    assert_eq!(found, expected, "{len} {step} {at}");
+                    // Beginning behind the end, the end is where it began.
+                    assert_eq!(others.next(), len.max(at), "{len} {step} {at}");
                 }
             }
         }
