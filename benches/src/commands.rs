@@ -10,7 +10,7 @@ use protocol_smtp::params::Accepts;
 use crate::counting;
 use crate::rounds::{Plan, best_of_two};
 
-const PLAN: Plan = Plan { rounds: 2_000, calls: 200 };
+const PLAN: Plan = Plan { rounds: 10_000, calls: 200 };
 
 const SMTP: [(&str, &str); 5] = [
     ("SMTP `EHLO`", "EHLO mail.client.example.net\r\n"),

@@ -32,9 +32,10 @@ fn not_alphanumeric(word: u64) -> u64 {
     let octets = word & !HIGH;
     let not_below = |octets: u64, least: u8| octets + (0x80 - u64::from(least)) * ONES;
     let letters = octets | (0x20 * ONES);
-    let letter = not_below(letters, b'a') & !not_below(letters, b'z' + 1);
-    let digit = not_below(octets, b'0') & !not_below(octets, b'9' + 1);
-    (!(letter | digit) | word) & HIGH
+    let letter = not_below(letters, b'a') ^ not_below(letters, b'z' + 1);
+    let digit = not_below(octets, b'0') ^ not_below(octets, b'9' + 1);
+    // No octet is both.
+    (!(letter ^ digit) | word) & HIGH
 }
 
 /// The places of the octets from `at` on that are neither letters nor digits, in turn. The end is one of them.
@@ -75,7 +76,7 @@ impl<'b> Others<'b> {
 #[inline(always)]
 fn bits(word: u64) -> u32 {
     // Each octet's highest bit comes into the highest octet, beside those of the others.
-    ((not_alphanumeric(word) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    (not_alphanumeric(word).wrapping_mul(0x0002_0408_1020_4081) >> 56) as u32
 }
 
 #[inline(never)]
@@ -93,7 +94,7 @@ fn others(octets: &[u8], at: usize) -> u32 {
 #[inline(always)]
 pub(crate) fn digits(word: u64) -> usize {
     let value = word ^ (u64::from(b'0') * ONES);
-    let other = ((value & !HIGH) + (0x80 - 10) * ONES | value) & HIGH;
+    let other = (((value & !HIGH) + (0x80 - 10) * ONES) | value) & HIGH;
     other.trailing_zeros() as usize / 8
 }
 
