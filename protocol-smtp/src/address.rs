@@ -4,12 +4,16 @@
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use core::str;
 
 use protocol_core::SendBuf;
 
-use crate::keyword::is_keyword;
 use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
+use crate::word::{self, Others};
+
+mod class;
+
+pub use class::is_client_name;
+use class::{ATEXT, LET_DIG, is};
 
 /// Why an address was refused. Always the fault of who wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,24 +48,36 @@ pub enum Path<'b> {
 
 impl<'b> Path<'b> {
     /// Reads a reverse-path from the front of `input`; the rest is returned beside it.
-    #[inline(always)]
-    pub fn reverse(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
-        if let Some(rest) = input.strip_prefix(b"<>") {
-            return Ok((Path::Null, rest));
-        }
-        let (mailbox, rest) = bracketed(input)?;
-        Ok((Path::Mailbox(mailbox), rest))
+    pub fn reverse(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
+        let (path, end) = Path::reverse_at(input, 0)?;
+        Ok((path, input.get(end..).unwrap_or("")))
     }
 
     /// Reads a forward-path from the front of `input`; the rest is returned beside it.
+    pub fn forward(input: &'b str) -> Result<(Path<'b>, &'b str), AddressError> {
+        let (path, end) = Path::forward_at(input, 0)?;
+        Ok((path, input.get(end..).unwrap_or("")))
+    }
+
+    /// Reads a reverse-path that begins at `at`; where it ends is returned beside it.
     #[inline(always)]
-    pub fn forward(input: &'b [u8]) -> Result<(Path<'b>, &'b [u8]), AddressError> {
-        match bracketed(input) {
-            Ok((mailbox, rest)) => Ok((Path::Mailbox(mailbox), rest)),
-            Err(error) => match input.split_first_chunk() {
-                Some((front, rest)) if is_keyword(front, b"<POSTMASTER>") => Ok((Path::Postmaster, rest)),
-                _ => Err(error),
-            },
+    pub(crate) fn reverse_at(line: &'b str, at: usize) -> Result<(Path<'b>, usize), AddressError> {
+        match bracketed(line, at) {
+            Ok((mailbox, end)) => Ok((Path::Mailbox(mailbox), end)),
+            Err(_) if word::stands_at(line.as_bytes(), at, b"<>") => Ok((Path::Null, at + 2)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a forward-path that begins at `at`; where it ends is returned beside it.
+    #[inline(always)]
+    pub(crate) fn forward_at(line: &'b str, at: usize) -> Result<(Path<'b>, usize), AddressError> {
+        match bracketed(line, at) {
+            Ok((mailbox, end)) => Ok((Path::Mailbox(mailbox), end)),
+            Err(_) if word::stands_at(line.as_bytes(), at, b"<POSTMASTER>") => {
+                Ok((Path::Postmaster, at + 12))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -118,8 +134,8 @@ pub struct Mailbox<'b> {
 impl<'b> Mailbox<'b> {
     /// Reads a whole mailbox, without angle brackets.
     pub fn parse(text: &'b str) -> Result<Mailbox<'b>, AddressError> {
-        let (mailbox, rest) = mailbox(text.as_bytes())?;
-        if rest.is_empty() { Ok(mailbox) } else { Err(AddressError::Syntax) }
+        let (mailbox, end) = mailbox(text, 0)?;
+        if end == text.len() { Ok(mailbox) } else { Err(AddressError::Syntax) }
     }
 
     /// As written.
@@ -200,118 +216,82 @@ impl<'b> Literal<'b> {
     }
 }
 
-/// Whether `name` may stand in EHLO, HELO or LHLO.
-///
-/// Names without dots and with underscores are common there and harmless, so more is allowed than a domain;
-/// what is allowed can stand in a trace field and in a log line without quoting.
-pub fn is_client_name(name: &[u8]) -> bool {
-    (1..=DOMAIN_MAX).contains(&name.len())
-        && name.iter().fold(CLIENT_NAME, |all, &b| all & class(b)) == CLIENT_NAME
-}
-
-const ATEXT: u8 = 1;
-const LET_DIG: u8 = 2;
-const CLIENT_NAME: u8 = 4;
-
-/// What each octet may be, so that scanning costs one look-up for each.
-static CLASS: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut class = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let b = i as u8;
-        if b.is_ascii_alphanumeric() {
-            class[i] |= ATEXT | LET_DIG | CLIENT_NAME;
-        }
-        // RFC 5322 §3.2.3.
-        if matches!(
-            b,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'/'
-                | b'='
-                | b'?'
-                | b'^'
-                | b'_'
-                | b'`'
-        ) || matches!(b, b'{' | b'|' | b'}' | b'~')
-        {
-            class[i] |= ATEXT;
-        }
-        if matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']') {
-            class[i] |= CLIENT_NAME;
-        }
-        i += 1;
+#[inline(always)]
+fn bracketed(line: &str, at: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
+    let octets = line.as_bytes();
+    if octets.get(at) != Some(&b'<') {
+        return Err(AddressError::Syntax);
     }
-    class
-}
-
-#[inline(always)]
-fn class(b: u8) -> u8 {
-    CLASS[usize::from(b)]
-}
-
-#[inline(always)]
-fn is(b: u8, wanted: u8) -> bool {
-    class(b) & wanted != 0
-}
-
-#[inline(always)]
-fn bracketed(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
-    let inner = match input {
-        [b'<', b'@', ..] => skip_route(&input[1..])?,
-        [b'<', inner @ ..] => inner,
-        _ => return Err(AddressError::Syntax),
+    let mut begin = at + 1;
+    // No local part begins with what begins a route.
+    let (mailbox, end) = match mailbox(line, begin) {
+        Err(_) if octets.get(begin) == Some(&b'@') => {
+            begin = skip_route(octets, begin)?;
+            routed(line, begin)?
+        }
+        found => found?,
     };
-    let (mailbox, rest) = mailbox(inner)?;
-    let Some((b'>', rest)) = rest.split_first() else { return Err(AddressError::Syntax) };
-    if mailbox.text.len() + 2 > PATH_MAX {
+    if octets.get(end) != Some(&b'>') {
+        return Err(AddressError::Syntax);
+    }
+    if end - begin + 2 > PATH_MAX {
         return Err(AddressError::TooLong);
     }
-    Ok((mailbox, rest))
+    Ok((mailbox, end + 1))
 }
 
-/// RFC 5321 §4.1.2 `A-d-l ":"`, which must be accepted and ignored (§4.1.1.3, appendix C).
+/// The mailbox behind a route.
 #[cold]
-fn skip_route(route: &[u8]) -> Result<&[u8], AddressError> {
-    let mut input = route;
-    while let [b'@', rest @ ..] = input {
-        let len = domain(rest)?.len;
-        match rest.split_at(len) {
-            (host, [b':', rest @ ..]) if str::from_utf8(host).is_ok() => return Ok(rest),
-            (host, [b',', rest @ ..]) if str::from_utf8(host).is_ok() => input = rest,
+fn routed(line: &str, begin: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
+    mailbox(line, begin)
+}
+
+/// RFC 5321 §4.1.2 `A-d-l ":"`, which must be accepted and ignored (§4.1.1.3, appendix C): where it ends.
+#[cold]
+fn skip_route(octets: &[u8], mut at: usize) -> Result<usize, AddressError> {
+    while octets.get(at) == Some(&b'@') {
+        let end = domain(octets, at + 1, &mut Others::new(octets, at + 1))?.end;
+        match octets.get(end) {
+            Some(b':') => return Ok(end + 1),
+            Some(b',') => at = end + 1,
             _ => break,
         }
     }
     Err(AddressError::Syntax)
 }
 
-/// Reads a mailbox from the front; the rest begins at the first octet that can't belong to it.
+/// Reads a mailbox that begins at `begin`; it ends at the first octet that can't belong to it.
 #[inline(always)]
-fn mailbox(input: &[u8]) -> Result<(Mailbox<'_>, &[u8]), AddressError> {
-    let local = local_part(input)?;
-    if local.len > LOCAL_PART_MAX {
+fn mailbox(line: &str, begin: usize) -> Result<(Mailbox<'_>, usize), AddressError> {
+    let octets = line.as_bytes();
+    let mut others = Others::new(octets, begin);
+    let local = match local_part(octets, begin, &mut others) {
+        // No other local part begins with a quote.
+        Err(_) if octets.get(begin) == Some(&b'"') => {
+            let local = quoted_string(octets, begin)?;
+            others = Others::new(octets, local.end + 1);
+            local
+        }
+        found => found?,
+    };
+    let at = local.end - begin;
+    if at > LOCAL_PART_MAX {
         return Err(AddressError::TooLong);
     }
-    let behind = match input.get(local.len..) {
-        Some([b'@', behind @ ..]) => behind,
-        _ => return Err(AddressError::Syntax),
+    if octets.get(local.end) != Some(&b'@') {
+        return Err(AddressError::Syntax);
+    }
+    let domain = match domain(octets, local.end + 1, &mut others) {
+        // No domain does.
+        Err(_) if octets.get(local.end + 1) == Some(&b'[') => literal(line, local.end + 1)?,
+        found => found?,
     };
-    let domain = if behind.first() == Some(&b'[') { literal(behind)? } else { domain(behind)? };
-    let (text, rest) = input.split_at(local.len + 1 + domain.len);
-    let text = str::from_utf8(text).map_err(|_| AddressError::Syntax)?;
+    let text = line.get(begin..domain.end).ok_or(AddressError::Syntax)?;
     let ascii = local.ascii && domain.ascii;
     if !ascii && text.chars().any(is_deceptive) {
         return Err(AddressError::Syntax);
     }
-    Ok((Mailbox { text, at: local.len as u8, ascii }, rest))
+    Ok((Mailbox { text, at: at as u8, ascii }, domain.end))
 }
 
 /// Controls, separators that end a line in some displays, marks that reorder text, and code points that are
@@ -322,44 +302,40 @@ pub(crate) fn is_deceptive(c: char) -> bool {
         || (c as u32) & 0xfffe == 0xfffe
 }
 
-/// How far a part of a mailbox goes, and whether it is ASCII.
+/// Where a part of a mailbox ends, and whether it is ASCII.
 #[derive(Clone, Copy)]
 struct Span {
-    len: usize,
+    end: usize,
     ascii: bool,
 }
 
-/// The local part at the front of `input`, which ends at an `@` or with a quote.
-#[inline]
-fn local_part(input: &[u8]) -> Result<Span, AddressError> {
-    if input.first() == Some(&b'"') {
-        return quoted_string(input);
-    }
-    let (mut len, mut atom, mut ascii) = (0, 0, true);
-    while let Some(&b) = input.get(len) {
-        if !is(b, ATEXT) {
-            match b {
-                // RFC 6531 §3.3.
-                0x80.. => ascii = false,
-                // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
-                b'.' if len != atom => atom = len + 1,
-                b'@' if len != atom => return Ok(Span { len, ascii }),
-                _ => return Err(AddressError::Syntax),
-            }
+/// The local part that begins at `begin` and ends at an `@`. `others` are those of its octets that are neither
+/// letters nor digits, and those behind it are left.
+#[inline(always)]
+fn local_part(octets: &[u8], begin: usize, others: &mut Others<'_>) -> Result<Span, AddressError> {
+    let (mut atom, mut ascii) = (begin, true);
+    loop {
+        let at = others.next();
+        match octets.get(at) {
+            // RFC 5321 §4.1.2, Dot-string: no dot at an end, none beside another.
+            Some(b'.') if at != atom => atom = at + 1,
+            Some(b'@') if at != atom => return Ok(Span { end: at, ascii }),
+            // RFC 6531 §3.3.
+            Some(0x80..) => ascii = false,
+            Some(&b) if is(b, ATEXT) => {}
+            _ => return Err(AddressError::Syntax),
         }
-        len += 1;
     }
-    Err(AddressError::Syntax)
 }
 
 /// A quoted string with its quotes (RFC 5321 §4.1.2, Quoted-string).
 #[cold]
-fn quoted_string(input: &[u8]) -> Result<Span, AddressError> {
+fn quoted_string(line: &[u8], begin: usize) -> Result<Span, AddressError> {
     let mut ascii = true;
-    let mut octets = input.iter().enumerate().skip(1);
+    let mut octets = line.iter().enumerate().skip(begin + 1);
     while let Some((i, &b)) = octets.next() {
         match b {
-            b'"' => return Ok(Span { len: i + 1, ascii }),
+            b'"' => return Ok(Span { end: i + 1, ascii }),
             b'\\' => match octets.next() {
                 Some((_, 32..=126)) => {}
                 _ => return Err(AddressError::Syntax),
@@ -373,48 +349,50 @@ fn quoted_string(input: &[u8]) -> Result<Span, AddressError> {
     Err(AddressError::Syntax)
 }
 
-/// The domain at the front of `input`, which ends at the first octet that no domain holds.
-#[inline]
-fn domain(input: &[u8]) -> Result<Span, AddressError> {
-    // Where the label begins, and where its last hyphen ends: neither a dot nor the end may stand there.
-    let (mut len, mut label, mut hyphen, mut ascii) = (0, 0, 0, true);
+/// The domain that begins at `begin`, which ends at the first octet that no domain holds. `others` are those of
+/// the octets from there on that are neither letters nor digits.
+#[inline(always)]
+fn domain(octets: &[u8], begin: usize, others: &mut Others<'_>) -> Result<Span, AddressError> {
+    // Where the label begins, and where it or what is behind its last hyphen begins: neither a dot nor the end may
+    // stand there.
+    let (mut label, mut barred, mut ascii) = (begin, begin, true);
     loop {
-        let b = input.get(len).copied().unwrap_or(0);
-        if !is(b, LET_DIG) {
-            match b {
-                // RFC 6531 §3.3.
-                0x80.. => ascii = false,
-                b'-' if len != label => hyphen = len + 1,
-                _ => {
-                    if len == label || len == hyphen {
-                        return Err(AddressError::Syntax);
-                    }
-                    // The limit of a U-label is that of its A-label, which is computed with the canonical form.
-                    if len - label > LABEL_MAX && (ascii || input[label..len].is_ascii()) {
-                        return Err(AddressError::TooLong);
-                    }
-                    if b != b'.' {
-                        break;
-                    }
-                    label = len + 1;
+        let at = others.next();
+        let b = octets.get(at).copied().unwrap_or(0);
+        match b {
+            b'-' if at != label => barred = at + 1,
+            // RFC 6531 §3.3.
+            0x80.. => ascii = false,
+            _ => {
+                if at == barred {
+                    return Err(AddressError::Syntax);
                 }
+                // The limit of a U-label is that of its A-label, which is computed with the canonical form.
+                if at - label > LABEL_MAX && (ascii || octets[label..at].is_ascii()) {
+                    return Err(AddressError::TooLong);
+                }
+                if b != b'.' {
+                    let fits = at - begin <= DOMAIN_MAX;
+                    return if fits { Ok(Span { end: at, ascii }) } else { Err(AddressError::TooLong) };
+                }
+                label = at + 1;
+                barred = label;
             }
         }
-        len += 1;
     }
-    if len > DOMAIN_MAX { Err(AddressError::TooLong) } else { Ok(Span { len, ascii }) }
 }
 
-/// The address literal at the front of `input`, with its square brackets.
+/// The address literal that begins at `begin`, with its square brackets.
 #[cold]
-fn literal(input: &[u8]) -> Result<Span, AddressError> {
-    let end = memchr::memchr(b']', input.get(..input.len().min(DOMAIN_MAX + 1)).unwrap_or(input))
-        .ok_or(AddressError::Syntax)?;
-    let inner = str::from_utf8(&input[1..end]).map_err(|_| AddressError::Syntax)?;
+fn literal(line: &str, begin: usize) -> Result<Span, AddressError> {
+    let rest = line.as_bytes().get(begin..).unwrap_or_default();
+    let end = memchr::memchr(b']', rest.get(..DOMAIN_MAX + 1).unwrap_or(rest)).ok_or(AddressError::Syntax)?;
+    let inner = line.get(begin + 1..begin + end).ok_or(AddressError::Syntax)?;
     if end + 1 > DOMAIN_MAX {
         return Err(AddressError::TooLong);
     }
-    Literal::parse(inner).map(|_| Span { len: end + 1, ascii: true }).ok_or(AddressError::Syntax)
+    let span = Span { end: begin + end + 1, ascii: true };
+    Literal::parse(inner).map(|_| span).ok_or(AddressError::Syntax)
 }
 
 #[cfg(test)]

@@ -97,16 +97,14 @@ pub(super) fn is_list_atom(bytes: &[u8]) -> bool {
 pub(super) struct Upper([u8; 24], usize);
 
 impl Upper {
+    #[inline(always)]
     pub(super) fn of(word: &[u8]) -> Upper {
         let mut buffer = [0; 24];
-        match buffer.get_mut(..word.len()) {
-            Some(room) => {
-                room.copy_from_slice(word);
-                room.make_ascii_uppercase();
-                Upper(buffer, word.len())
-            }
-            None => Upper(buffer, 0),
+        if word.len() > buffer.len() {
+            return Upper(buffer, 0);
         }
+        buffer.iter_mut().zip(word).for_each(|(room, b)| *room = b.to_ascii_uppercase());
+        Upper(buffer, word.len())
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {

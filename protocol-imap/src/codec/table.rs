@@ -40,12 +40,32 @@ pub struct Properties {
     pub secret: bool,
 }
 
+/// A word in capitals as one number, so that a name is found by comparing numbers. Longer words than any name's are
+/// all the same, and no name's.
+#[inline(always)]
+const fn number(word: &[u8]) -> u128 {
+    let (mut number, mut i) = (1, 0);
+    if word.len() > 15 {
+        return 0;
+    }
+    while i < word.len() {
+        number = number << 8 | word[i].to_ascii_uppercase() as u128;
+        i += 1;
+    }
+    number
+}
+
 macro_rules! table {
     ($($(#[$doc:meta])* $variant:ident $name:literal $states:ident [$($property:ident)*];)*) => {
         /// The name of a command. UID commands have names of their own.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs)]
         pub enum Name { $($(#[$doc])* $variant,)* }
+
+        #[allow(non_upper_case_globals)]
+        mod numbers {
+            $(pub(super) const $variant: u128 = super::number($name.as_bytes());)*
+        }
 
         /// All names.
         pub const NAMES: &[Name] = &[$(Name::$variant,)*];
@@ -56,12 +76,12 @@ macro_rules! table {
                 match self { $(Name::$variant => $name,)* }
             }
 
-            /// The name written so, in capitals.
-            pub(super) fn from_upper(word: &[u8]) -> Option<Name> {
-                $(if word == $name.as_bytes() {
-                    return Some(Name::$variant);
-                })*
-                None
+            /// The name written so, in any case.
+            pub(super) fn from_word(word: &[u8]) -> Option<Name> {
+                match number(word) {
+                    $(numbers::$variant => Some(Name::$variant),)*
+                    _ => None,
+                }
             }
 
             /// What it does.

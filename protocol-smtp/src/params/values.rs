@@ -6,19 +6,36 @@ use protocol_core::time::Civil;
 use super::words::Words;
 use super::{Body, By, ParamError, Ret};
 use crate::limits::ORCPT_MAX;
+use crate::word;
 
 /// At most twenty digits (RFC 1870 §3).
+#[inline(always)]
 pub(super) fn decimal(words: &mut Words<'_>) -> Result<u64, ParamError> {
     words.parsed(|words| {
-        let mut n = u64::from(words.digit()?);
-        // Nineteen digits fit whatever they are; only the twentieth has to be added with care.
-        for _ in 1..19 {
-            let Some(digit) = words.digit() else { return Some(n) };
-            n = n * 10 + u64::from(digit);
+        let octets = words.octets();
+        match word::digits(octets) {
+            0 => None,
+            8 => long_decimal(words),
+            digits => {
+                words.pass(digits);
+                Some(word::decimal(octets, digits))
+            }
         }
-        let Some(digit) = words.digit() else { return Some(n) };
-        n.checked_mul(10)?.checked_add(u64::from(digit))
     })
+}
+
+/// Eight digits and more.
+#[cold]
+fn long_decimal(words: &mut Words<'_>) -> Option<u64> {
+    let mut n: u64 = 0;
+    for _ in 0..20 {
+        let Some(digit) = words.peek().map(|b| b.wrapping_sub(b'0')).filter(|digit| *digit < 10) else {
+            break;
+        };
+        n = n.checked_mul(10)?.checked_add(u64::from(digit))?;
+        words.pass(1);
+    }
+    Some(n)
 }
 
 /// Whether there is no value. What is not a value is not read.
@@ -26,12 +43,19 @@ pub(super) fn flag(words: &Words<'_>) -> Result<bool, ParamError> {
     if words.at_end() { Ok(true) } else { Err(ParamError::Bad) }
 }
 
+#[inline(always)]
 pub(super) fn body(words: &mut Words<'_>) -> Result<Body, ParamError> {
-    words.parsed(|words| match words.peek()? {
-        b'8' if words.eat(b"8BITMIME") => Some(Body::EightBit),
-        b'7' if words.eat(b"7BIT") => Some(Body::SevenBit),
-        _ if words.eat(b"BINARYMIME") => Some(Body::Binary),
-        _ => None,
+    words.parsed(|words| {
+        let octets = words.octets();
+        if word::begins(octets, b"8BITMIME") {
+            words.pass(8);
+            Some(Body::EightBit)
+        } else if word::begins(octets, b"7BIT") {
+            words.pass(4);
+            Some(Body::SevenBit)
+        } else {
+            words.eat(b"BINARYMIME").then_some(Body::Binary)
+        }
     })
 }
 
@@ -199,17 +223,27 @@ fn is_utf8_address(mut text: &str) -> bool {
 }
 
 /// RFC 3461 §4.1: `NEVER` alone, or a list of the others.
+#[inline(always)]
 pub(super) fn notify<'b>(words: &mut Words<'b>) -> Result<&'b str, ParamError> {
     words.parsed(|words| {
         let from = words.position();
-        if !words.eat(b"NEVER") {
-            while words.eat(b"SUCCESS") || words.eat(b"FAILURE") || words.eat(b"DELAY") {
-                if !words.eat(b",") {
-                    return words.since(from);
-                }
-            }
-            return None;
+        let mut octets = words.octets();
+        if word::begins(octets, b"NEVER") {
+            words.pass(5);
+            return words.since(from);
         }
-        words.since(from)
+        loop {
+            if word::begins(octets, b"SUCCESS") || word::begins(octets, b"FAILURE") {
+                words.pass(7);
+            } else if word::begins(octets, b"DELAY") {
+                words.pass(5);
+            } else {
+                return None;
+            }
+            if !words.eat(b",") {
+                return words.since(from);
+            }
+            octets = words.octets();
+        }
     })
 }

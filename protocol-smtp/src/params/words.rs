@@ -1,95 +1,100 @@
 //! The words behind a path, read once from front to back.
 
-use core::str;
-
 use super::ParamError;
-use crate::keyword::is_keyword;
+use crate::word;
 
 /// `esmtp-keyword ["=" esmtp-value]` (RFC 5321 §4.1.2), each behind a space. More than one space is taken as one.
 ///
 /// A keyword is compared where it stands and a value is read by its own grammar, so that nobody first looks for
 /// their ends.
 pub(super) struct Words<'b> {
-    text: &'b [u8],
+    line: &'b str,
     at: usize,
 }
 
 impl<'b> Words<'b> {
-    /// `text` begins with a space unless it is empty.
-    #[inline]
-    pub(super) fn new(text: &'b [u8]) -> Result<Words<'b>, ParamError> {
-        if matches!(text, [] | [b' ', ..]) { Ok(Words { text, at: 0 }) } else { Err(ParamError::Bad) }
+    /// At `at` in the line stands a space unless the line ends there.
+    #[inline(always)]
+    pub(super) fn new(line: &'b str, at: usize) -> Result<Words<'b>, ParamError> {
+        let words = Words { line, at };
+        if words.at_end() { Ok(words) } else { Err(ParamError::Bad) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.line.as_bytes().get(self.at).copied()
     }
 
     /// Whether a word ends here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at_end(&self) -> bool {
         matches!(self.peek(), None | Some(b' '))
     }
 
-    /// Goes to the next word; its first letter in upper case.
-    #[inline]
-    pub(super) fn next_word(&mut self) -> Option<u8> {
-        while self.peek() == Some(b' ') {
-            self.at += 1;
+    /// Goes to the next word, if there is one; what comes back are its first octets.
+    #[inline(always)]
+    pub(super) fn next_word(&mut self) -> Option<u64> {
+        loop {
+            match self.peek()? {
+                b' ' => self.at += 1,
+                _ => return Some(self.octets()),
+            }
         }
-        self.peek().map(|b| b.to_ascii_uppercase())
+    }
+
+    /// The eight octets that stand here.
+    #[inline(always)]
+    pub(super) fn octets(&self) -> u64 {
+        word::word_at(self.line.as_bytes(), self.at)
+    }
+
+    /// Passes so many octets.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, octets: usize) {
+        self.at += octets;
     }
 
     /// Passes `octets` if they stand here, in any case; they are given in upper case.
-    #[inline]
+    #[inline(always)]
     pub(super) fn eat<const N: usize>(&mut self, octets: &[u8; N]) -> bool {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let is_here = rest.first_chunk::<N>().is_some_and(|front| is_keyword(front, octets));
+        let is_here = word::stands_at(self.line.as_bytes(), self.at, octets);
         if is_here {
             self.at += N;
         }
         is_here
     }
 
-    /// Passes a keyword if it is this one.
-    #[inline]
-    pub(super) fn keyword<const N: usize>(&mut self, keyword: &[u8; N]) -> bool {
-        let begin = self.at;
-        if self.eat(keyword) && matches!(self.peek(), None | Some(b' ' | b'=')) {
+    /// Passes a keyword if it is this one. `first` are the octets that stand here.
+    #[inline(always)]
+    pub(super) fn keyword<const N: usize>(&mut self, first: u64, keyword: &[u8; N]) -> bool {
+        let octets = self.line.as_bytes();
+        if word::begins(first, keyword)
+            && (N <= 8 || word::stands_at(octets, self.at, keyword))
+            && matches!(octets.get(self.at + N), None | Some(b' ' | b'='))
+        {
+            self.at += N;
             return true;
         }
-        self.at = begin;
         false
     }
 
     /// The value as one of a few words: [`Words::eat`] them in `read`, which must come to the value's end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn parsed<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ParamError> {
         let value = if self.eat(b"=") { read(self) } else { None };
         value.filter(|_| self.at_end()).ok_or(ParamError::Bad)
     }
 
-    /// What was passed since `from`, if it is UTF-8.
-    #[inline]
+    /// What was passed since `from`.
+    #[inline(always)]
     pub(super) fn since(&self, from: usize) -> Option<&'b str> {
-        str::from_utf8(self.text.get(from..self.at)?).ok()
+        self.line.get(from..self.at)
     }
 
     /// Where the next octet stands.
-    #[inline]
+    #[inline(always)]
     pub(super) fn position(&self) -> usize {
         self.at
-    }
-
-    /// The next octet, which is passed, if it is a digit.
-    #[inline]
-    pub(super) fn digit(&mut self) -> Option<u8> {
-        let digit = self.peek()?.wrapping_sub(b'0');
-        (digit < 10).then(|| {
-            self.at += 1;
-            digit
-        })
     }
 
     /// The value to its end, when there is one.

@@ -173,3 +173,27 @@ proptest! {
         }
     }
 }
+
+/// What is looked at in blocks and what is looked at octet by octet come to the same, wherever it stands.
+#[test]
+fn long_texts_are_judged_as_short_ones() {
+    let more: [&[u8]; 9] =
+        [b"\r\n", b"\r\n..", b"\r\n.a", b"\r\n\r\n", b"\r\n.\r\n", b"\0", b"\r", b"\n", b"\r\r\n"];
+    for piece in SMUGGLING.iter().chain(&more) {
+        for at in 0..2 * BLOCK + 5 {
+            let mut input = std::vec![b'a'; at];
+            input.extend_from_slice(piece);
+            input.extend_from_slice(&[b'b'; BLOCK + 5]);
+            let mut lines = LineCheck::new();
+            let found = lines.check(&input);
+            let mut lines = LineCheck::new();
+            assert_eq!(found, input.chunks(1).try_for_each(|octet| lines.check(octet)), "{piece:?} at {at}");
+            input.extend_from_slice(b"\r\n.\r\n");
+            let cuts: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(unstuff(&input, &[]).1, unstuff(&input, &cuts).1, "{piece:?} at {at}");
+            if matches!(unstuff(&input, &[]).1, End::At(_)) {
+                assert_eq!(unstuff(&input, &[]), unstuff(&input, &cuts), "{piece:?} at {at}");
+            }
+        }
+    }
+}

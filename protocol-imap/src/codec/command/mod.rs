@@ -226,7 +226,7 @@ fn read_name(c: &mut Cursor<'_>) -> Result<Name, Fault> {
     c.sp()?;
     let word = c.name();
     if !word.eq_ignore_ascii_case(b"UID") {
-        return Name::from_upper(Upper::of(word).as_bytes()).ok_or(Fault::UnknownCommand);
+        return Name::from_word(word).ok_or(Fault::UnknownCommand);
     }
     c.sp()?;
     match Upper::of(c.name()).as_bytes() {
