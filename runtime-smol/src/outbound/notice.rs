@@ -93,7 +93,8 @@ async fn returned(app: &App, job: &Job, settlement: &Settlement) -> Result<Retur
     let failed = settlement.notices.iter().any(|n| n.kind == NoticeKind::Failed);
     // Binary octets have no place in a notification, whose own lines must be lines.
     let fits = job.spec.size <= dsn::RETURNED_MAX as u64 && !job.spec.binary;
-    let full = failed && job.spec.ret.as_deref() == Some("FULL") && fits;
+    // RFC 8689 §5: a message that demanded REQUIRETLS does not come back whole.
+    let full = failed && job.spec.ret.as_deref() == Some("FULL") && fits && !job.spec.require_tls;
     let mut object = match app.storage.open_queued(job.spec.org, job.spec.message).await {
         Ok(object) => object,
         Err(error) => {

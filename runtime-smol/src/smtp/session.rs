@@ -16,7 +16,7 @@ use storage::Mailbox;
 use super::transaction::{Incoming, Transaction};
 use crate::app::{App, Peer};
 use crate::auth::{Login, Outcome, channel_binding};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::driver::{Handler, Machine, Progress, drive};
 use crate::logging;
 use crate::metrics::METRICS;
@@ -62,6 +62,8 @@ impl Configs {
             let mut made = ServerConfig::new(&config.server.hostname, service);
             made.recipients_max = config.smtp.max_rcpt_to;
             made.binarymime = true;
+            // What never starts TLS cannot carry it on.
+            made.require_tls = config.outbound.tls_mode != config::TlsMode::Disabled;
             if !service.is_submission() {
                 made.message_max = config.smtp.max_message_bytes;
             }
