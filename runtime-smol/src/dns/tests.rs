@@ -1,11 +1,13 @@
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::{A, MX, PTR};
+
+use protocol_smtp::route::{Mx, MxAnswer};
 
 use super::*;
 use crate::task::block_on;
@@ -80,6 +82,10 @@ fn reply(query: &[u8], tcp: bool) -> Option<Vec<u8>> {
     Some(reply.to_vec().unwrap())
 }
 
+async fn mx_of(dns: &Resolver, domain: &str) -> MxAnswer {
+    dns.mx(domain, Asking::Plainly).await.answer
+}
+
 fn mx(preference: u16, exchange: &str) -> Mx {
     Mx { preference, exchange: exchange.into() }
 }
@@ -89,18 +95,18 @@ fn mail_exchangers_as_records_none_or_no_domain() {
     let (config, asked) = name_server();
     let dns = Resolver::open(&config).unwrap();
     let mut expected = vec![mx(20, "mx2.good.test."), mx(10, "mx1.good.test.")];
-    let MxAnswer::Records(mut found) = block_on(dns.lookup_mx("good.test")) else { panic!("records") };
+    let MxAnswer::Records(mut found) = block_on(mx_of(&dns, "good.test")) else { panic!("records") };
     found.sort_by_key(|m| m.preference);
     expected.sort_by_key(|m| m.preference);
     assert_eq!(found, expected);
     let once = asked.load(Ordering::Relaxed);
-    assert!(matches!(block_on(dns.lookup_mx("good.test")), MxAnswer::Records(_)));
+    assert!(matches!(block_on(mx_of(&dns, "good.test")), MxAnswer::Records(_)));
     assert_eq!(asked.load(Ordering::Relaxed), once, "the second answer is from the cache");
-    assert_eq!(block_on(dns.lookup_mx("null.test")), MxAnswer::Records(vec![mx(0, ".")]));
-    assert_eq!(block_on(dns.lookup_mx("mx1.good.test")), MxAnswer::NoData);
-    assert_eq!(block_on(dns.lookup_mx("nowhere.test")), MxAnswer::NxDomain);
-    assert_eq!(block_on(dns.lookup_mx("broken.test")), MxAnswer::Failed(DnsFailure::ServFail));
-    let MxAnswer::Records(many) = block_on(dns.lookup_mx("long.test")) else { panic!("over TCP") };
+    assert_eq!(block_on(mx_of(&dns, "null.test")), MxAnswer::Records(vec![mx(0, ".")]));
+    assert_eq!(block_on(mx_of(&dns, "mx1.good.test")), MxAnswer::NoData);
+    assert_eq!(block_on(mx_of(&dns, "nowhere.test")), MxAnswer::NxDomain);
+    assert_eq!(block_on(mx_of(&dns, "broken.test")), MxAnswer::Failed(DnsFailure::ServFail));
+    let MxAnswer::Records(many) = block_on(mx_of(&dns, "long.test")) else { panic!("over TCP") };
     assert_eq!(many.len(), 400);
 }
 
@@ -125,5 +131,18 @@ fn a_silent_name_server_is_a_time_out() {
     let (config, _) = name_server();
     let dns =
         Resolver::with_timeouts(&config, Duration::from_millis(20), Duration::from_millis(200)).unwrap();
-    assert_eq!(block_on(dns.lookup_mx("silent.test")), MxAnswer::Failed(DnsFailure::Timeout));
+    assert_eq!(block_on(mx_of(&dns, "silent.test")), MxAnswer::Failed(DnsFailure::Timeout));
+}
+
+#[test]
+fn a_name_server_without_dnssec_is_told_from_one_that_validates() {
+    let (config, _) = name_server();
+    let dns = Resolver::open(&config).unwrap();
+    assert!(block_on(dns.is_stripped()), "it knows no root");
+    let seen = block_on(dns.addresses("mx1.good.test", Asking::Plainly));
+    assert_eq!((seen.secure, seen.first_secure, seen.expanded.as_str()), (false, false, "mx1.good.test"));
+    // What is not signed, and not shown to be outside of DNSSEC, is no answer when proof is wanted.
+    let seen = block_on(dns.addresses("mx1.good.test", Asking::Validated));
+    assert_eq!(seen.answer, AddressAnswer::Failed(DnsFailure::Bogus));
+    assert_eq!(block_on(dns.mx("good.test", Asking::Validated)).answer, MxAnswer::Failed(DnsFailure::Bogus));
 }
