@@ -5,12 +5,14 @@ mod acceptance;
 mod attacks;
 mod bodies;
 mod crash;
+mod dane;
 mod harness;
 mod imap_clients;
 mod inbound;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod signed;
 mod signing;
 mod standstill;
 mod startup;
