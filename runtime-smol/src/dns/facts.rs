@@ -139,6 +139,12 @@ impl Resolver {
             }
         };
         let mut way = Way::new(name);
+        // Where the target of an alias was known already, the resolver leaves the aliases out.
+        let here = |at: &Name| lookup.answers().iter().any(|r| r.name == *at);
+        let found = lookup.answers().iter().find(|r| r.record_type() == kind);
+        if let Some(found) = found.filter(|_| !here(name)) {
+            way.at = found.name.clone();
+        }
         match way.follow(lookup.answers(), kind, Trust::Anything) {
             Ok(Found::Records(records)) => way.ends(Outcome::Records(records)),
             Ok(Found::Nothing) => way.denied(Outcome::NoData, false, 0).0,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::Record;
-use hickory_proto::rr::rdata::{A, MX, PTR};
+use hickory_proto::rr::rdata::{A, CNAME, MX, PTR};
 
 use protocol_smtp::route::{Mx, MxAnswer};
 
@@ -76,6 +76,10 @@ fn reply(query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         ("9.2.0.192.in-addr.arpa.", _) => {
             reply.answers.push(record(RData::PTR(PTR(Name::from_ascii("mx1.good.test.").unwrap()))));
         }
+        ("alias.test.", RecordType::A) => {
+            let target = Name::from_ascii("mx1.good.test.").unwrap();
+            reply.answers.push(record(RData::CNAME(CNAME(target))));
+        }
         ("good.test." | "mx1.good.test.", _) => {}
         _ => reply.metadata.response_code = ResponseCode::NXDomain,
     }
@@ -116,6 +120,11 @@ fn addresses_and_names() {
     let dns = Resolver::open(&config).unwrap();
     let one = |text: &str| AddressAnswer::Addresses(vec![text.parse().unwrap()]);
     assert_eq!(block_on(dns.lookup_ip("mx1.good.test")), one("192.0.2.1"));
+    // Its target is known, and then it is not.
+    for dns in [&dns, &Resolver::open(&config).unwrap()] {
+        let seen = block_on(dns.addresses("alias.test", Asking::Plainly));
+        assert_eq!((seen.answer, seen.expanded.as_str()), (one("192.0.2.1"), "mx1.good.test"));
+    }
     assert_eq!(block_on(dns.lookup_ip("half.test")), one("192.0.2.2"));
     assert_eq!(block_on(dns.lookup_ip("good.test")), AddressAnswer::None);
     assert_eq!(block_on(dns.lookup_ip("nowhere.test")), AddressAnswer::None);
