@@ -171,8 +171,8 @@ const COMBINATIONS: [Combination; 13] = [
 
 impl Combination {
     fn outcome(&self, name: &str) -> String {
-        let all = self.outcomes.iter().flat_map(|o| o.iter());
-        let found = all.filter(|(n, _)| *n == name).next_back().expect("an outcome for every destination");
+        let mut all = self.outcomes.iter().flat_map(|o| o.iter());
+        let found = all.rfind(|(n, _)| *n == name).expect("an outcome for every destination");
         match self.variables.contains(&(MODE, "disabled")) {
             true => "plaintext".to_owned(),
             false => found.1.to_owned(),

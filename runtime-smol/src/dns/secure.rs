@@ -23,7 +23,7 @@ use super::cache::{Cache, key, now};
 use super::limited::{Chain, Limited};
 use super::provider::Provider;
 use super::wildcard::{from_wildcards, nothing_is_closer};
-use super::{CACHE_ENTRIES, Missing, NEGATIVE_TTL_MAX, TTL_MAX, why};
+use super::{Missing, NEGATIVE_TTL_MAX, TTL_MAX, why};
 use crate::config;
 use crate::metrics::METRICS;
 
@@ -31,6 +31,9 @@ use crate::metrics::METRICS;
 pub(super) const ITERATIONS_INSECURE: u16 = 100;
 /// Iterations beyond which its answers are not looked at.
 const ITERATIONS_MAX: u16 = 500;
+/// Answers kept, and the keys and digests that lead to them. One may be as long as a message over TCP.
+const ANSWERS_MAX: usize = 4096;
+const CHAIN_MAX: usize = 1024;
 /// How often it is asked whether the name servers hand signatures on.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How soon it is asked again when they do not, or did not answer.
@@ -78,8 +81,8 @@ impl Validator {
             pool: RetryDnsHandle::new(pool, attempts),
             anchors,
             options: request,
-            chain: Arc::new(Cache::new(CACHE_ENTRIES)),
-            answers: Cache::new(CACHE_ENTRIES),
+            chain: Arc::new(Cache::new(CHAIN_MAX)),
+            answers: Cache::new(ANSWERS_MAX),
             stripped: AtomicBool::new(false),
             known: AtomicBool::new(false),
             probed: Mutex::new(None),

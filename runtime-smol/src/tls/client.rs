@@ -31,7 +31,7 @@ impl Verdict {
     /// `Ok` when the certificate is valid for the name asked for under our roots, else why not; `None`
     /// before the handshake.
     pub fn result(&self) -> Option<Result<(), &str>> {
-        self.0.get().map(|shown| shown.pkix.as_ref().map(|()| ()).map_err(String::as_str))
+        self.0.get().map(|shown| shown.pkix.as_ref().copied().map_err(String::as_str))
     }
 
     /// Whether the certificate is valid for the name asked for under our roots.
