@@ -112,7 +112,7 @@ impl Resolver {
         none
     }
 
-    async fn question(&self, name: &str, kind: RecordType, asking: Asking) -> Answer {
+    pub(super) async fn question(&self, name: &str, kind: RecordType, asking: Asking) -> Answer {
         let Ok(mut asked) = Name::from_ascii(name) else {
             return Answer::failed(&Name::root(), DnsFailure::ServFail);
         };

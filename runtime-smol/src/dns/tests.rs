@@ -9,6 +9,7 @@ use hickory_proto::rr::rdata::{A, CNAME, MX, PTR};
 
 use protocol_smtp::route::{Mx, MxAnswer};
 
+use super::answer::Outcome;
 use super::*;
 use crate::task::block_on;
 
@@ -75,6 +76,17 @@ fn reply(query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         }
         ("9.2.0.192.in-addr.arpa.", _) => {
             reply.answers.push(record(RData::PTR(PTR(Name::from_ascii("mx1.good.test.").unwrap()))));
+        }
+        ("trap.test." | "deep.trap.test.", RecordType::A | RecordType::DNSKEY) if !tcp => {
+            reply.metadata.truncation = true;
+        }
+        ("trap.test." | "deep.trap.test.", RecordType::A) => {
+            reply.answers.push(record(RData::A(A::new(192, 0, 2, 3))));
+            let signatures = if name == "trap.test." { 16 } else { 17 };
+            reply.answers.extend((0..signatures).map(|n| record(trap::signature(n))));
+        }
+        ("trap.test.", RecordType::DNSKEY) => {
+            reply.answers.extend(trap::keys().into_iter().map(|key| record(trap::dnskey(key))));
         }
         ("alias.test.", RecordType::A) => {
             let target = Name::from_ascii("mx1.good.test.").unwrap();
@@ -154,4 +166,68 @@ fn a_name_server_without_dnssec_is_told_from_one_that_validates() {
     let seen = block_on(dns.addresses("mx1.good.test", Asking::Validated));
     assert_eq!(seen.answer, AddressAnswer::Failed(DnsFailure::Bogus));
     assert_eq!(block_on(dns.mx("good.test", Asking::Validated)).answer, MxAnswer::Failed(DnsFailure::Bogus));
+}
+
+/// A zone of many keys with one tag, and of many signatures that none of them made (KeyTrap, CVE-2023-50387).
+mod trap {
+    use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, RRSIG, SigInput};
+    use hickory_proto::dnssec::{Algorithm, PublicKeyBuf};
+    use hickory_proto::rr::SerialNumber;
+
+    use super::*;
+
+    /// The tag is a sum of words: it does not see their order.
+    pub fn keys() -> Vec<Vec<u8>> {
+        let words = |first: u8| (0..32).flat_map(move |n| [0, (first + n) % 32]).collect();
+        (0..32).map(words).collect()
+    }
+
+    fn key(octets: Vec<u8>) -> DNSKEY {
+        DNSKEY::new(true, true, false, PublicKeyBuf::new(octets, Algorithm::ECDSAP256SHA256))
+    }
+
+    pub fn dnskey(octets: Vec<u8>) -> RData {
+        RData::DNSSEC(DNSSECRData::DNSKEY(key(octets)))
+    }
+
+    pub fn signature(n: u8) -> RData {
+        let now = u32::try_from(crate::wire::wall_now().0 / 1000).unwrap();
+        let input = SigInput {
+            type_covered: RecordType::A,
+            algorithm: Algorithm::ECDSAP256SHA256,
+            num_labels: 2,
+            original_ttl: 300,
+            sig_expiration: SerialNumber::new(now + 3600),
+            sig_inception: SerialNumber::new(now - 3600),
+            key_tag: key(keys().remove(0)).calculate_key_tag().unwrap(),
+            signer_name: Name::from_ascii("trap.test.").unwrap(),
+        };
+        RData::DNSSEC(DNSSECRData::RRSIG(RRSIG::from_sig(input, vec![n + 1; 64])))
+    }
+
+    /// The line of each key as a file of trust anchors has it.
+    pub fn anchors() -> String {
+        let engine = &base64::engine::general_purpose::STANDARD;
+        let line = |key| format!("trap.test. IN DNSKEY 257 3 13 {}\n", base64::Engine::encode(engine, key));
+        keys().into_iter().map(line).collect()
+    }
+}
+
+#[test]
+fn dt5_many_keys_and_signatures_are_a_failure_soon() {
+    let (mut config, asked) = name_server();
+    let path = std::env::temp_dir().join(format!("inbox-trap-{}", std::process::id()));
+    std::fs::write(&path, trap::anchors()).unwrap();
+    config.trust_anchor_file = Some(path.clone());
+    let dns = Resolver::open(&config).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for (name, why) in [("trap.test", DnsFailure::Bogus), ("deep.trap.test", DnsFailure::ServFail)] {
+        let (begun, before) = (cache::now(), asked.load(Ordering::Relaxed));
+        let answer = block_on(dns.question(name, RecordType::A, Asking::Validated));
+        assert_eq!(answer.outcome, Outcome::Failed(why), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {:?}", begun.elapsed());
+        assert!(asked.load(Ordering::Relaxed) - before < 50, "{name}");
+    }
+    // Others are answered as before.
+    assert_eq!(block_on(dns.mx("mx1.good.test", Asking::Plainly)).answer, MxAnswer::NoData);
 }
