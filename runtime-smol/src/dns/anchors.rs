@@ -30,7 +30,10 @@ impl Default for Anchors {
 impl Anchors {
     /// Reads a file of DNSKEY records.
     pub(super) fn read(path: &Path) -> Result<Anchors, String> {
-        let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+        Anchors::parse(&std::fs::read_to_string(path).map_err(|e| e.to_string())?)
+    }
+
+    fn parse(text: &str) -> Result<Anchors, String> {
         let text: String = text.lines().map(|line| plain_line(line) + "\n").collect();
         let wrong = |e: &dyn Display| format!("{e}; valid are DNSKEY records as in a zone file");
         let entries = Parser::new(text.as_str()).parse().map_err(|e| wrong(&e))?;
@@ -131,19 +134,17 @@ fn plain_line(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::dnssec::crypto::EcdsaSigningKey;
+    use hickory_proto::dnssec::rdata::SigInput;
+    use hickory_proto::dnssec::{Algorithm, SigningKey, TBS};
+
     use super::*;
 
     const KEY: &str =
         "257 3 13 GDDFmDsuIx88Stecx7UU+3pNf9G5MoyB7wTjxuV3k2gNRUMFQbJMSYmUxuU2BAFQoZIkc426EFBFpbTiEibt8A==";
 
     fn read(text: &str) -> Result<(usize, String), String> {
-        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("inbox-anchors-{}-{n}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        let read = Anchors::read(&path).map(|a| (a.keys.len(), a.first_zone().to_ascii()));
-        std::fs::remove_file(&path).unwrap();
-        read
+        Anchors::parse(text).map(|a| (a.keys.len(), a.first_zone().to_ascii()))
     }
 
     #[test]
@@ -156,5 +157,56 @@ mod tests {
         for wrong in ["", ". IN DS 20326 8 2 E06D44B8", "no anchor at all"] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    fn new_key() -> (EcdsaSigningKey, DNSKEY) {
+        let algorithm = Algorithm::ECDSAP256SHA256;
+        let pkcs8 = EcdsaSigningKey::generate_pkcs8(algorithm).unwrap();
+        let key = EcdsaSigningKey::from_pkcs8(&pkcs8, algorithm).unwrap();
+        let public = DNSKEY::new(true, true, false, key.to_public_key().unwrap());
+        (key, public)
+    }
+
+    /// The keys as records, and a signature over them that is good from 1,000 to 2,000.
+    fn signed(zone: &Name, keys: &[&DNSKEY], (key, public): &(EcdsaSigningKey, DNSKEY)) -> Vec<Record> {
+        let record = |data| Record::from_rdata(zone.clone(), 60, RData::DNSSEC(data));
+        let mut records: Vec<Record> =
+            keys.iter().map(|key| record(DNSSECRData::DNSKEY((*key).clone()))).collect();
+        let input = SigInput {
+            type_covered: RecordType::DNSKEY,
+            algorithm: Algorithm::ECDSAP256SHA256,
+            num_labels: zone.num_labels(),
+            original_ttl: 60,
+            sig_expiration: SerialNumber::new(2000),
+            sig_inception: SerialNumber::new(1000),
+            key_tag: public.calculate_key_tag().unwrap(),
+            signer_name: zone.clone(),
+        };
+        let octets = TBS::from_input(zone, DNSClass::IN, &input, records.iter()).unwrap();
+        let signature = RRSIG::from_sig(input, key.sign(&octets).unwrap());
+        records.push(record(DNSSECRData::RRSIG(signature)));
+        records
+    }
+
+    #[test]
+    fn the_keys_that_an_anchor_below_the_root_signs_are_trusted() {
+        let zone = Name::from_ascii("island.test.").unwrap();
+        let [anchor, other, late] = [(); 3].map(|()| new_key());
+        let base64 = &base64::engine::general_purpose::STANDARD;
+        let public = base64::Engine::encode(base64, anchor.1.public_key().public_bytes());
+        let anchors = Anchors::parse(&format!("island.test. IN DNSKEY 257 3 13 {public}")).unwrap();
+        let trusted = |records: &[Record], now| anchors.signed_keys(&zone, records, now).len();
+        let records = signed(&zone, &[&anchor.1, &other.1], &anchor);
+        for (now, expected) in [(999, 0), (1000, 2), (2000, 2), (2001, 0)] {
+            assert_eq!(trusted(&records, now), expected, "{now}");
+        }
+        assert_eq!(trusted(&signed(&zone, &[&anchor.1, &other.1], &other), 1500), 0, "signed by another");
+        let mut added = records;
+        let data = DNSSECRData::DNSKEY(late.1);
+        added.push(Record::from_rdata(zone.clone(), 60, RData::DNSSEC(data)));
+        assert_eq!(trusted(&added, 1500), 0, "a key was added");
+        let name = |text: &str| Name::from_ascii(text).unwrap();
+        assert!(anchors.cover(&name("mx.island.test.")) && !anchors.cover(&name("other.test.")));
+        assert!(Anchors::default().cover(&name("other.test.")));
     }
 }
