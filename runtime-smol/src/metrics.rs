@@ -62,6 +62,8 @@ pub struct Metrics {
     pub local_deliveries: AtomicU64,
     /// Jobs in the queue when it was last looked at.
     pub queue_depth: AtomicI64,
+    /// 1 while the name servers leave out what DNSSEC needs.
+    pub dnssec_stripped: AtomicI64,
 }
 
 /// The process's metrics.
@@ -80,6 +82,7 @@ pub static METRICS: Metrics = Metrics {
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
     queue_depth: AtomicI64::new(0),
+    dnssec_stripped: AtomicI64::new(0),
 };
 
 impl Metrics {
@@ -105,6 +108,12 @@ impl Metrics {
         let plain = [
             ("sessions", "Open sessions.", "gauge", self.sessions.load(Ordering::Relaxed)),
             ("queue_jobs", "Jobs in the outbound queue.", "gauge", self.queue_depth.load(Ordering::Relaxed)),
+            (
+                "dnssec_stripped",
+                "1 while the name servers leave out what DNSSEC needs: no delivery is under DANE.",
+                "gauge",
+                self.dnssec_stripped.load(Ordering::Relaxed),
+            ),
             ("tls_failures_total", "Failed TLS handshakes.", "counter", signed(&self.tls_failures)),
             (
                 "local_deliveries_total",

@@ -186,6 +186,7 @@ impl Started {
         if app.config.outbound.queue.enabled {
             queue = Some(task::spawn(outbound::run(app.clone())));
             task::spawn(outbound::clean(app.clone())).detach();
+            task::spawn(outbound::watch_dnssec(app.clone())).detach();
         }
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();

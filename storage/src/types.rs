@@ -536,7 +536,7 @@ pub struct DeliveryRecord {
     pub host: Option<String>,
     /// Remote reply or reason.
     pub reply: String,
-    /// TLS posture, for example `TLSv1_3 TLS13_AES_128_GCM_SHA256 unverified` or `plaintext`.
+    /// TLS posture, for example `dane TLSv1.3 TLS13_AES_256_GCM_SHA384 verified` or `plaintext`.
     pub tls: String,
     /// Number of the attempt, from 1.
     pub attempt: u32,

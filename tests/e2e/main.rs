@@ -5,6 +5,7 @@ mod acceptance;
 mod attacks;
 mod bodies;
 mod crash;
+mod dane;
 mod harness;
 mod imap_clients;
 mod inbound;
@@ -12,6 +13,7 @@ mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod signed;
 mod signing;
 mod standstill;
 mod startup;

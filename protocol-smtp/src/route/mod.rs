@@ -9,7 +9,8 @@
 //! **It is not** a resolver, and it dials nothing.
 //!
 //! **To drive it**: ask DNS for MX (unless the destination is an address literal or a relay host), call
-//! [`hosts`], ask for A and AAAA of each host, call [`candidates`], and do what [`Walk::next`] says.
+//! [`hosts`], ask for A and AAAA of each host, take ourselves out ([`not_ourselves`]), ask for TLSA, call
+//! [`posture::plan`], then [`candidates`] for the hosts that it leaves, and do what [`Walk::next`] says.
 //! Every failure is a [`Failure`](crate::queue::Failure) in a verdict: class 5 is for good, class 4 is not.
 
 pub mod dane;
@@ -19,10 +20,11 @@ mod net;
 pub mod posture;
 mod tls;
 mod walk;
+mod wish;
 
 pub use mx::{
     ADDRESSES_MAX, AddressAnswer, Candidate, DnsFailure, FALLBACK_DELAY, Family, HOSTS_MAX, Host,
-    HostAddresses, Hosts, Limits, Mx, MxAnswer, PER_HOST_MAX, candidates, hosts, relay,
+    HostAddresses, Hosts, Limits, Mx, MxAnswer, PER_HOST_MAX, candidates, hosts, not_ourselves, relay,
 };
 pub use net::is_public;
 pub use tls::{Contradiction, Proceed, Tls, TlsDemand, TlsMode, TlsOutcome, TlsSettings, after_tls};

@@ -78,6 +78,14 @@ impl DnsFailure {
             DnsFailure::Bogus => "the answer does not pass DNSSEC validation",
         }
     }
+
+    /// In words, with the variable that would relax it, if there is one.
+    pub fn explained(self) -> String {
+        match self {
+            DnsFailure::Bogus => format!("{} (SMTP_OUTBOUND_DNSSEC_VALIDATE)", self.text()),
+            _ => String::from(self.text()),
+        }
+    }
 }
 
 /// A host that takes mail for a destination.
@@ -164,7 +172,7 @@ pub fn hosts(
     }
     match answer {
         MxAnswer::Failed(why) => {
-            Err(fail(Status::DNS_FAILED, format!("MX of {destination}: {}", why.text())))
+            Err(fail(Status::DNS_FAILED, format!("MX of {destination}: {}", why.explained())))
         }
         MxAnswer::NxDomain => {
             Err(fail(Status::NO_SUCH_DOMAIN, format!("the domain {destination} does not exist")))
@@ -240,6 +248,22 @@ fn without_own(
     Ok(hosts)
 }
 
+/// The hosts without those at whose addresses this installation takes mail itself, and without those of equal or
+/// worse preference. Done before anything is decided that may leave out or reorder hosts.
+pub fn not_ourselves(
+    destination: &str,
+    hosts: &[HostAddresses],
+    limits: &Limits<'_>,
+) -> Result<Vec<HostAddresses>, Failure> {
+    let is_own = |host: &Host| {
+        let found = hosts.iter().find(|h| h.host == *host);
+        found.is_some_and(|h| addresses(h).iter().any(|a| limits.own_addresses.contains(&a.to_canonical())))
+    };
+    let names: Vec<Host> = hosts.iter().map(|h| h.host.clone()).collect();
+    let left = without_own(names, is_own, destination)?;
+    Ok(hosts.iter().filter(|h| left.contains(&h.host)).cloned().collect())
+}
+
 /// The addresses to dial, in order: hosts as they come, within a host the families in turn, IPv6 first
 /// (RFC 8305 §4). `hosts` must be what [`hosts`] named, each with its answer.
 pub fn candidates(
@@ -248,15 +272,9 @@ pub fn candidates(
     implicit: bool,
     limits: &Limits<'_>,
 ) -> Result<Vec<Candidate>, Failure> {
-    let is_own = |host: &Host| {
-        let found = hosts.iter().find(|h| h.host == *host);
-        found.is_some_and(|h| addresses(h).iter().any(|a| limits.own_addresses.contains(&a.to_canonical())))
-    };
-    let names: Vec<Host> = hosts.iter().map(|h| h.host.clone()).collect();
-    let left = without_own(names, is_own, destination)?;
-    let usable: Vec<(&HostAddresses, Vec<IpAddr>)> = hosts
+    let left = not_ourselves(destination, hosts, limits)?;
+    let usable: Vec<(&HostAddresses, Vec<IpAddr>)> = left
         .iter()
-        .filter(|h| left.contains(&h.host))
         .map(|h| (h, dialable(addresses(h), limits)))
         .filter(|(_, list)| !list.is_empty())
         .collect();
@@ -325,7 +343,7 @@ fn dialable(list: &[IpAddr], limits: &Limits<'_>) -> Vec<IpAddr> {
 fn nowhere(destination: &str, hosts: &[HostAddresses], implicit: bool) -> Failure {
     for host in hosts {
         if let AddressAnswer::Failed(why) = host.answer {
-            return fail(Status::DNS_FAILED, format!("address of {}: {}", host.host.name, why.text()));
+            return fail(Status::DNS_FAILED, format!("address of {}: {}", host.host.name, why.explained()));
         }
     }
     if let Some(host) = hosts.iter().find(|h| !addresses(h).is_empty()) {

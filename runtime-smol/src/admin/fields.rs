@@ -12,7 +12,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "require_spf_pass",
     "require_dkim_pass",
     "require_dmarc_pass",
-    "outbound_dnssec_validate",
     "quota_max_recipients_per_message",
     "quota_hourly_send_limit",
     "quota_daily_send_limit",

@@ -346,6 +346,14 @@ impl Loader {
         if config.outbound.tls_mode == TlsMode::Disabled {
             self.warnings.push("SMTP_OUTBOUND_TLS_MODE=disabled: mail leaves this server unencrypted".into());
         }
+        let outbound = &config.outbound;
+        let asks_tlsa = outbound.dane_mode != DaneMode::Off && outbound.tls_mode != TlsMode::Disabled;
+        if asks_tlsa && !outbound.dnssec_validate {
+            self.warnings.push(
+                "SMTP_OUTBOUND_DNSSEC_VALIDATE=false: TLSA records are used without proof that they are genuine"
+                    .into(),
+            );
+        }
         if config.outbound.allow_invalid_certs {
             self.warnings.push(
                 "SMTP_OUTBOUND_ALLOW_INVALID_CERTS=true: anybody on the way can pose as the receiving server"
@@ -362,8 +370,7 @@ impl Loader {
 }
 
 /// Features whose default promises protection: their absence is said at every start.
-const ENFORCED: &[&str] =
-    &["SMTP_RATE_LIMIT_ENABLED", "SMTP_OUTBOUND_DANE_MODE", "SMTP_OUTBOUND_MTA_STS_ENFORCE"];
+const ENFORCED: &[&str] = &["SMTP_RATE_LIMIT_ENABLED", "SMTP_OUTBOUND_MTA_STS_ENFORCE"];
 
 const QUICKSTART: &[(&str, &str)] = &[
     ("SERVER_HOSTNAME", "mail.example.test"),

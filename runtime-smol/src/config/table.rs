@@ -233,10 +233,8 @@ pub const VARIABLES: &[Variable] = &[
         "true",
         "opportunistic may fall back to plaintext",
     ),
-    v("SMTP_OUTBOUND_DANE_MODE", Kind::Choice(&["off", "prefer", "require"]), "prefer", "TLSA records")
-        .absent("DANE", "off"),
-    v("SMTP_OUTBOUND_DNSSEC_VALIDATE", Kind::Bool, "true", "TLSA records need proof")
-        .absent("DNSSEC validation", "false"),
+    v("SMTP_OUTBOUND_DANE_MODE", Kind::Choice(&["off", "prefer", "require"]), "prefer", "TLSA records"),
+    v("SMTP_OUTBOUND_DNSSEC_VALIDATE", Kind::Bool, "true", "TLSA records need proof"),
     v("SMTP_OUTBOUND_MTA_STS_ENFORCE", Kind::Bool, "true", "policies in mode enforce are obeyed")
         .absent(MTA_STS, "false"),
     v(
@@ -389,8 +387,7 @@ pub const VARIABLES: &[Variable] = &[
     v("S3_ENCRYPTION", Kind::Choice(&["auto", "sse-c", "client"]), "auto", "who encrypts objects")
         .absent(S3, "auto"),
     v("DNS_RESOLVERS", Kind::HostPorts, "", "resolvers to ask; empty: the system's"),
-    v("DNS_TRUST_ANCHOR_FILE", Kind::File, "", "trust anchors; empty: the root's")
-        .absent("DNSSEC validation", ""),
+    v("DNS_TRUST_ANCHOR_FILE", Kind::File, "", "trust anchors, DNSKEY records; empty: the root's"),
     v("WEBHOOK_ALLOW_PRIVATE_NETWORKS", Kind::Bool, "false", "webhooks may go to private addresses")
         .absent("webhooks", "false"),
     v("LOG_ADDRESSES", Kind::Choice(&["plain", "hash"]), "plain", "how addresses appear in the log"),

@@ -106,6 +106,7 @@ fn unknown_names_and_features_that_are_not_there_are_warned_about() {
         ("SMTP_TRANSFER_PROT", "2525"),
         ("HTTP_PROXY", "http://proxy"),
         ("PATH", "/bin"),
+        ("OTEL_ENABLED", "true"),
         ("SMTP_OUTBOUND_DANE_MODE", "require"),
         ("SMTP_REQUIRE_SPF_PASS", "false"),
     ]))
@@ -113,9 +114,23 @@ fn unknown_names_and_features_that_are_not_there_are_warned_about() {
     let about = |text: &str| loaded.warnings.iter().filter(|w| w.contains(text)).count();
     assert_eq!(about("SMTP_TRANSFER_PORT"), 1);
     assert_eq!(about("HTTP_PROXY"), 0);
-    assert_eq!(about("SMTP_OUTBOUND_DANE_MODE=require has no effect: DANE is not part of this version"), 1);
+    assert_eq!(about("OTEL_ENABLED=true has no effect: trace export is not part of this version"), 1);
+    assert_eq!(about("SMTP_OUTBOUND_DANE_MODE"), 0);
     assert_eq!(about("SMTP_REQUIRE_SPF_PASS"), 0);
     assert_eq!(about("SMTP_RATE_LIMIT_ENABLED=true"), 1);
+}
+
+#[test]
+fn settings_that_give_up_protection_are_warned_about() {
+    let about = |env: &[(&str, &str)], text: &str| {
+        load(&sources(env)).unwrap().warnings.iter().filter(|w| w.contains(text)).count()
+    };
+    let (unproved, disabled) = ("SMTP_OUTBOUND_DNSSEC_VALIDATE", "SMTP_OUTBOUND_TLS_MODE");
+    assert_eq!(about(&[], unproved) + about(&[], disabled), 0);
+    assert_eq!(about(&[(unproved, "false")], "SMTP_OUTBOUND_DNSSEC_VALIDATE=false: TLSA records"), 1);
+    assert_eq!(about(&[(unproved, "false"), ("SMTP_OUTBOUND_DANE_MODE", "off")], unproved), 0);
+    assert_eq!(about(&[(disabled, "disabled")], "SMTP_OUTBOUND_TLS_MODE=disabled"), 1);
+    assert_eq!(about(&[(disabled, "disabled"), (unproved, "false")], unproved), 0);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod attempt;
 mod convert;
 mod notice;
+mod plan;
 mod relay;
+mod session;
 mod source;
 
 use std::collections::HashMap;
@@ -27,6 +29,9 @@ use convert::fence_of;
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// How often the state of the name servers is looked at; they are asked again when it is time.
+const DNSSEC_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The queue's variables as its machine takes them.
 pub fn policy(outbound: &config::Outbound) -> Policy {
@@ -118,6 +123,20 @@ pub async fn clean(app: Arc<App>) {
             Ok((dead, deliveries)) => tracing::info!(dead, deliveries, "removed what was past its retention"),
             Err(error) => tracing::warn!(%error, "the queue could not be cleaned"),
         }
+    }
+}
+
+/// Asks now and hourly whether the name servers hand on what DNSSEC needs, when that matters.
+pub async fn watch_dnssec(app: Arc<App>) {
+    let outbound = &app.config.outbound;
+    let asks_tlsa =
+        outbound.dane_mode != config::DaneMode::Off && outbound.tls_mode != config::TlsMode::Disabled;
+    if !asks_tlsa || !outbound.dnssec_validate {
+        return;
+    }
+    loop {
+        app.resolver.is_stripped().await;
+        Timer::after(DNSSEC_INTERVAL).await;
     }
 }
 

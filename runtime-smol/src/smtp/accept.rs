@@ -23,6 +23,7 @@ use super::header::header_of;
 use super::origin::Origin;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
+use crate::config::is_hostname;
 use crate::logging;
 use crate::metrics::METRICS;
 use crate::wire::{monotonic_now, wall_now};
@@ -79,7 +80,7 @@ impl Connection {
             Some(form) => (form, self.edit(form, &judged, &author, now, random).await?),
             None => (&forms.delivered, edit.clone()),
         };
-        let ptr = iprev.as_ref().and_then(|iprev| iprev.name.as_deref());
+        let ptr = iprev.as_ref().and_then(|iprev| iprev.name.as_deref()).filter(|name| is_hostname(name));
         let received = [judged.fields.clone(), self.received(transaction, ptr, id, session, now)].concat();
         let accept = Accept {
             sender: transaction.sender.clone(),

@@ -1,4 +1,5 @@
-//! TLS towards other servers: verified, or encrypted whatever the certificate, with the verdict recorded.
+//! TLS towards other servers: verified, or encrypted whatever the certificate, with what was shown recorded, to be
+//! judged before anything is said.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,25 +9,46 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{Error, files, provider};
+use protocol_smtp::route::dane::CHAIN_MAX;
+use protocol_smtp::route::posture::Check;
+
+use super::{Error, files, judge, provider};
 
 /// What the certificate of one connection was worth, once its handshake is done.
 #[derive(Debug, Default)]
-pub struct Verdict(OnceLock<Result<(), String>>);
+pub struct Verdict(OnceLock<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    /// Under the trusted roots, for the name that was asked for.
+    pkix: Result<(), String>,
+    /// The server's own certificate first.
+    chain: Vec<CertificateDer<'static>>,
+    at: UnixTime,
+}
 
 impl Verdict {
     /// `Ok` when the certificate is valid for the name asked for under our roots, else why not; `None`
     /// before the handshake.
     pub fn result(&self) -> Option<Result<(), &str>> {
-        self.0.get().map(|r| match r {
-            Ok(()) => Ok(()),
-            Err(why) => Err(why.as_str()),
-        })
+        self.0.get().map(|shown| shown.pkix.as_ref().copied().map_err(String::as_str))
     }
 
-    /// Whether the certificate is valid.
+    /// Whether the certificate is valid for the name asked for under our roots.
     pub fn is_valid(&self) -> bool {
-        matches!(self.0.get(), Some(Ok(())))
+        matches!(self.result(), Some(Ok(())))
+    }
+
+    /// What the certificate is worth under a check, else why it is worth nothing.
+    pub fn judge(&self, check: &Check) -> Result<(), String> {
+        let Some(shown) = self.0.get() else { return Err("no certificate was shown".to_owned()) };
+        match check {
+            Check::Pkix => shown.pkix.clone(),
+            Check::Dane { records, names, base_domain } => {
+                judge::dane(records, names, &shown.chain, shown.at)
+                    .map_err(|why| format!("{why} (TLSA of {base_domain})"))
+            }
+        }
     }
 }
 
@@ -97,7 +119,10 @@ impl ServerCertVerifier for Recorder {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let result =
             self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        let _ = self.verdict.0.set(result.map(|_| ()).map_err(|e| e.to_string()));
+        let looked_at = intermediates.iter().take(CHAIN_MAX - 1);
+        let chain = std::iter::once(end_entity).chain(looked_at).map(|c| c.clone().into_owned()).collect();
+        let pkix = result.map(|_| ()).map_err(|e| e.to_string());
+        let _ = self.verdict.0.set(Shown { pkix, chain, at: now });
         Ok(ServerCertVerified::assertion())
     }
 

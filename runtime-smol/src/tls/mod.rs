@@ -5,6 +5,7 @@
 pub mod binding;
 pub mod client;
 mod files;
+mod judge;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,282 @@
+//! One session with a host, from its greeting to its end: the machine's steps are carried out.
+
+use std::io;
+use std::time::Duration;
+
+use futures_lite::future;
+use protocol_core::{RecvBuf, SendBuf};
+use protocol_smtp::address::{Mailbox, Path};
+use protocol_smtp::client::{
+    BodyEncoder, ClientSession, ClientStep, Envelope, Missing, Prove, RECV_BUF_MIN, Recipient,
+};
+use protocol_smtp::params::{Body, RcptParams, Ret};
+use protocol_smtp::queue::{Event, Verdict};
+use protocol_smtp::route::{Candidate, HostResult};
+use storage::Job;
+
+use super::attempt::{Attempt, Control};
+use super::relay::Proof;
+use super::source::Source;
+use crate::wire::Wire;
+
+const SEND_HIGH_WATER: usize = 64 * 1024;
+/// Why an attempt ends when the server stops.
+const STOPPING: &str = "this server is stopping";
+
+enum Waited {
+    Read(usize),
+    Deadline,
+    Told,
+}
+
+/// One connection under way.
+pub(super) struct Conversation {
+    session: ClientSession,
+    pub(super) wire: Wire,
+    input: RecvBuf,
+    out: SendBuf,
+    /// Recipients not yet sent to.
+    todo: Vec<u16>,
+    verdicts: Vec<(u16, Verdict)>,
+    proof: Option<Proof>,
+    lacks: Option<Missing>,
+    /// The copy that is 7-bit is sent here.
+    sends_copy: bool,
+    /// Whether the certificate is valid, once there is TLS.
+    pub(super) certificate: Option<bool>,
+}
+
+impl Conversation {
+    pub(super) fn new(session: ClientSession, wire: Wire, recipients: &[u16]) -> Conversation {
+        Conversation {
+            session,
+            wire,
+            input: RecvBuf::with_limit(RECV_BUF_MIN),
+            out: SendBuf::with_high_water(SEND_HIGH_WATER),
+            todo: recipients.to_vec(),
+            verdicts: Vec::new(),
+            proof: None,
+            lacks: None,
+            sends_copy: false,
+            certificate: None,
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// Drives a session to its end.
+    pub(super) async fn converse(&mut self, talk: &mut Conversation, candidate: &Candidate) -> HostResult {
+        loop {
+            let step = talk.session.poll(talk.wire.now(), &mut talk.input, &mut talk.out);
+            let done = match step {
+                ClientStep::NeedInput => self.wait(talk).await,
+                ClientStep::Flush => talk.wire.flush(&mut talk.out).await,
+                ClientStep::UpgradeTls(upgrade) => {
+                    let flushed = talk.wire.flush(&mut talk.out).await;
+                    match self.handshake(&mut talk.wire, candidate).await {
+                        Ok(valid) => {
+                            talk.certificate = Some(valid.is_ok());
+                            let why = valid.as_ref().err().map_or("", String::as_str);
+                            upgrade.done(valid.is_ok(), why, &mut talk.session, &mut talk.out);
+                        }
+                        Err(error) => upgrade.failed(&error.to_string(), &mut talk.session),
+                    }
+                    flushed
+                }
+                ClientStep::Prove(prove) => {
+                    self.prove(talk, prove);
+                    Ok(())
+                }
+                ClientStep::Ready => self.next_message(talk).await,
+                ClientStep::Settled { index, verdict } => {
+                    talk.verdicts.push((index, verdict));
+                    Ok(())
+                }
+                ClientStep::Later { index } => {
+                    talk.todo.push(index);
+                    Ok(())
+                }
+                ClientStep::Body(encoder) => self.body(talk, encoder).await,
+                ClientStep::DotPending { recipients, wait } => {
+                    if !self.may_end(recipients, wait).await {
+                        talk.session.withhold(STOPPING);
+                    } else {
+                        talk.session.proceed(&mut talk.out);
+                    }
+                    Ok(())
+                }
+                ClientStep::Closed(reason) => {
+                    let _ = talk.wire.flush(&mut talk.out).await;
+                    let verdicts = std::mem::take(&mut talk.verdicts);
+                    return match &talk.lacks {
+                        Some(missing) if verdicts.is_empty() => {
+                            HostResult::Lacks(missing.failure(&candidate.host))
+                        }
+                        _ if self.stopped && verdicts.is_empty() => HostResult::Stopped,
+                        _ => reason.host_result(verdicts),
+                    };
+                }
+            };
+            if let Err(error) = done {
+                // The machine hears of it as the peer's end; it knows what that means where it stands.
+                tracing::debug!(host = candidate.host, %error, "the connection broke");
+                talk.input.commit_eof();
+                let unsent = talk.out.len();
+                talk.out.advance(unsent);
+            }
+        }
+    }
+
+    /// Waits for the peer, the deadline, or the word to stop while nothing is in doubt.
+    async fn wait(&mut self, talk: &mut Conversation) -> io::Result<()> {
+        talk.wire.flush(&mut talk.out).await?;
+        let timer = talk.wire.timer(talk.session.deadline().map(|(at, _)| at));
+        let interruptible = !talk.session.is_after_dot() && !self.stopped;
+        let control = self.control.clone();
+        let told = async {
+            if !interruptible {
+                return future::pending().await;
+            }
+            match control.recv().await {
+                Ok(_) => Ok(Waited::Told),
+                Err(_) => future::pending().await,
+            }
+        };
+        let timed = async {
+            timer.await;
+            Ok(Waited::Deadline)
+        };
+        let read = async { talk.wire.read(&mut talk.input).await.map(Waited::Read) };
+        match future::or(read, future::or(told, timed)).await? {
+            Waited::Read(0) => talk.input.commit_eof(),
+            Waited::Read(n) => talk.input.commit(n),
+            Waited::Deadline => {}
+            Waited::Told => {
+                self.stopped = true;
+                return Err(io::Error::other(STOPPING));
+            }
+        }
+        Ok(())
+    }
+
+    fn prove(&self, talk: &mut Conversation, prove: Prove) {
+        let credentials = self.app.config.outbound.relay.as_ref().and_then(|r| r.credentials.as_ref());
+        Proof::go_on(&mut talk.proof, prove, credentials, &talk.wire, &mut talk.session, &mut talk.out);
+    }
+
+    /// Sends the message to those who are left, or says goodbye.
+    async fn next_message(&mut self, talk: &mut Conversation) -> io::Result<()> {
+        let spec = &self.job.spec;
+        if talk.todo.is_empty() || self.stopped {
+            talk.session.quit(&mut talk.out);
+            return Ok(());
+        }
+        let sender = match Mailbox::parse(&spec.sender) {
+            Ok(mailbox) => Path::Mailbox(mailbox),
+            Err(_) => Path::Null,
+        };
+        let mut recipients = Vec::with_capacity(talk.todo.len());
+        for index in &talk.todo {
+            let Some(row) = spec.recipients.get(usize::from(*index)) else { continue };
+            let Ok(mailbox) = Mailbox::parse(&row.address) else { continue };
+            let params = RcptParams { notify: row.notify.as_deref(), orcpt: row.orcpt.as_deref() };
+            recipients.push(Recipient { index: *index, path: Path::Mailbox(mailbox), params });
+        }
+        let mut envelope = Envelope {
+            sender,
+            recipients: &recipients,
+            size: spec.size,
+            body: match (spec.binary, spec.eight_bit) {
+                (true, _) => Body::Binary,
+                (false, true) => Body::EightBit,
+                (false, false) => Body::SevenBit,
+            },
+            utf8_header: spec.smtputf8,
+            require_tls: spec.require_tls,
+            ret: match spec.ret.as_deref() {
+                Some("FULL") => Some(Ret::Full),
+                Some("HDRS") => Some(Ret::Headers),
+                _ => None,
+            },
+            envid: spec.envid.as_deref(),
+        };
+        let mut sent = talk.session.send(&envelope, &mut talk.out);
+        if sent == Err(Missing::EightBitMime)
+            && let Some(size) = self.seven_bit_size().await?
+        {
+            (envelope.body, envelope.size) = (Body::SevenBit, size);
+            sent = talk.session.send(&envelope, &mut talk.out);
+            talk.sends_copy = true;
+        }
+        match sent {
+            Ok(0) => talk.session.quit(&mut talk.out),
+            Ok(taken) => {
+                let taken: Vec<u16> = recipients.iter().take(taken).map(|r| r.index).collect();
+                talk.todo.retain(|index| !taken.contains(index));
+            }
+            Err(missing) => {
+                talk.lacks = Some(missing);
+                talk.session.quit(&mut talk.out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Octets of the message made 7-bit, when it can be.
+    async fn seven_bit_size(&mut self) -> io::Result<Option<u64>> {
+        if self.seven_bit.is_none() {
+            let made = Source::seven_bit(self.app, self.job).await;
+            let made = made.map_err(|error| unreadable(self.job, &error))?;
+            if let Err(why) = &made {
+                tracing::info!(job = %self.job.spec.id, why, "a message is not made 7-bit");
+            }
+            self.seven_bit = Some(made);
+        }
+        Ok(self.seven_bit.as_ref().and_then(|made| made.as_ref().ok()).map(Source::len))
+    }
+
+    /// Copies the message from storage to the wire.
+    async fn body(&mut self, talk: &mut Conversation, mut encoder: BodyEncoder) -> io::Result<()> {
+        talk.wire.flush(&mut talk.out).await?;
+        let mut queued;
+        let source = match &mut self.seven_bit {
+            Some(Ok(copy)) if talk.sends_copy => copy,
+            _ => {
+                queued = Source::queued(self.app, self.job).await.map_err(|e| unreadable(self.job, &e))?;
+                &mut queued
+            }
+        };
+        let mut at = 0;
+        while at < source.len() {
+            let piece = source.read(at).await.map_err(|e| unreadable(self.job, &e))?;
+            at += piece.len() as u64;
+            let pieces: Vec<&[u8]> = encoder.encode(&piece).collect();
+            talk.wire.write_pieces(&pieces).await?;
+        }
+        encoder.finish(&mut talk.session);
+        Ok(())
+    }
+
+    /// Asks the queue whether the final dot may be written; storage has recorded it when the answer is yes.
+    async fn may_end(&mut self, recipients: Vec<u16>, wait: Duration) -> bool {
+        let asked = Event::DotPending { fence: self.fence, recipients, wait };
+        if self.events.send(asked).await.is_err() {
+            return false;
+        }
+        loop {
+            match self.control.recv().await {
+                Ok(Control::Proceed) => return true,
+                Ok(Control::Stop) => {}
+                Ok(Control::Withhold | Control::Abandon) | Err(_) => {
+                    self.stopped = true;
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(job: &Job, error: &storage::Error) -> io::Error {
+    tracing::error!(job = %job.spec.id, %error, "a queued message could not be read");
+    io::Error::other("the queued message could not be read")
+}
