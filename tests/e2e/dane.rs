@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{Inbox, eventually, have, http_get};
 use crate::signed::{Destination, Server, TOOLS, Tlsa, World, Zone};
 
-const fn at(name: &'static str, server: Server, tlsa: &'static [Tlsa], zone: Zone) -> Destination {
+pub const fn at(name: &'static str, server: Server, tlsa: &'static [Tlsa], zone: Zone) -> Destination {
     Destination { name, server, tlsa, zone }
 }
 
@@ -181,12 +181,12 @@ impl Combination {
 }
 
 /// The last attempt for a recipient as the log has it.
-fn attempted(log: &str, recipient: &str) -> Option<Value> {
+pub fn attempted(log: &str, recipient: &str) -> Option<Value> {
     let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.into_iter().find(|v| v["message"] == "delivery attempt" && v["to"] == recipient)
 }
 
-fn outcome(attempt: &Value) -> String {
+pub fn outcome(attempt: &Value) -> String {
     let text = |name: &str| attempt[name].as_str().unwrap_or_default();
     match text("outcome") {
         "delivered" => {

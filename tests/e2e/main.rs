@@ -17,3 +17,4 @@ mod signed;
 mod signing;
 mod standstill;
 mod startup;
+mod wishes;

@@ -149,6 +149,11 @@ impl World {
         self.dir.0.join("root.pem")
     }
 
+    /// The file that makes every server offer REQUIRETLS.
+    pub fn offers_requiretls(&self) -> PathBuf {
+        self.dir.0.join("hosts/requiretls")
+    }
+
     /// What the server of a destination was told, in order; forgotten afterwards.
     pub fn heard(&self, name: &str) -> String {
         let file = self.dir.0.join("hosts").join(&self.addresses[name]);

@@ -2,7 +2,7 @@
 
 tls_hosts.py PORT DIR: DIR/hosts has a line for each, `ADDRESS CERTIFICATES KEY`, or `ADDRESS` alone for one that does
 not offer STARTTLS. What comes is appended to DIR/ADDRESS, each line after the word `plain` or `tls`; the name that the
-client asked for in the handshake (SNI) stands after `sni`.
+client asked for in the handshake (SNI) stands after `sni`. While there is a file DIR/requiretls, all offer REQUIRETLS.
 """
 import pathlib
 import socket
@@ -37,6 +37,7 @@ def talk(address, connection, context):
                 say("250 2.0.0 kept")
         elif verb == "EHLO":
             offers = ["PIPELINING", "8BITMIME"] + (["STARTTLS"] if context and how == "plain" else [])
+            offers += ["REQUIRETLS"] if how == "tls" and (DIR / "requiretls").exists() else []
             say(*[f"250-{o}" for o in [address] + offers[:-1]], f"250 {offers[-1]}")
         elif verb == "STARTTLS" and context and how == "plain":
             say("220 2.0.0 go")
