@@ -8,6 +8,7 @@ mod crash;
 mod harness;
 mod imap_clients;
 mod inbound;
+mod mta_sts;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
