@@ -9,6 +9,7 @@ mod imap;
 mod imap_server;
 mod input;
 mod message;
+mod policy;
 mod sasl;
 mod smtp;
 mod smtp_client;
@@ -17,6 +18,7 @@ mod smtp_server;
 pub use imap::{imap_command, imap_framing, imap_response};
 pub use imap_server::imap_server;
 pub use message::message_structure;
+pub use policy::tls_policy;
 pub use sasl::sasl;
 pub use smtp::{smtp_command, smtp_reply, unstuffing};
 pub use smtp_client::smtp_client;
@@ -26,7 +28,7 @@ pub use smtp_server::smtp_server;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("smtp_command", smtp_command),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),
@@ -38,4 +40,5 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("imap_framing", imap_framing),
     ("message_structure", message_structure),
     ("sasl", sasl),
+    ("tls_policy", tls_policy),
 ];

@@ -9,9 +9,11 @@ use storage::Storage;
 
 use crate::config::Config;
 use crate::dns::Resolver;
+use crate::mta_sts::Policies;
 use crate::signing::Signing;
 use crate::smtp;
 use crate::tls::{ClientTls, ServerTls};
+use crate::tls_reports::Reports;
 
 /// The running server's parts; shared as `Arc<App>`.
 pub struct App {
@@ -34,7 +36,11 @@ pub struct App {
     /// Limits and names of the IMAP service.
     pub imap: Arc<protocol_imap::server::ServerConfig>,
     /// The name servers.
-    pub resolver: Resolver,
+    pub resolver: Arc<Resolver>,
+    /// MTA-STS policies of other domains.
+    pub policies: Policies,
+    /// Where connections to other servers are noted.
+    pub reports: Reports,
     /// Keys that sign what leaves.
     pub signing: Signing,
     /// Set when the server stops.

@@ -15,9 +15,11 @@ pub mod dns;
 pub mod driver;
 pub mod files;
 pub mod http;
+pub mod https;
 pub mod imap;
 pub mod logging;
 pub mod metrics;
+pub mod mta_sts;
 pub mod net;
 pub mod outbound;
 #[cfg(test)]
@@ -28,4 +30,7 @@ pub mod signing;
 pub mod smtp;
 pub mod task;
 pub mod tls;
+pub mod tls_reports;
 pub mod wire;
+#[cfg(test)]
+mod world;

@@ -17,9 +17,12 @@ use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
 use crate::dns::Resolver;
 use crate::http::{Health, Http};
+use crate::https::Https;
+use crate::mta_sts::{Policies, own::Own};
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
 use crate::signing::Signing;
 use crate::tls::{ClientTls, ServerTls};
+use crate::tls_reports::{self, Reports};
 use crate::{again, http, imap, logging, outbound, smtp, task};
 
 /// How long sessions and attempts under way may take after SIGTERM.
@@ -109,7 +112,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         tracing::warn!("{warning}");
     }
     let client_tls = ClientTls::open(config.tls.extra_roots_file.as_deref())?;
-    let resolver = Resolver::open(&config.dns).map_err(StartError)?;
+    let resolver = Arc::new(Resolver::open(&config.dns).map_err(StartError)?);
     let verifier = smtp::open_verifier(&config.dns).map_err(StartError)?;
     let signing = Signing::open(&config.dkim).map_err(StartError)?;
     let listeners = net::bind(&config).map_err(|errors| {
@@ -118,6 +121,11 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
     let admin = AdminListener::bind(&config.admin_socket())
         .map_err(|e| StartError(format!("{}: {e}", config.admin_socket().display())))?;
     let config = Arc::new(config);
+    let reports = Reports::open(config.outbound.tls_report_dir.as_deref());
+    let https = Https::new(resolver.clone(), client_tls.clone(), config.outbound.allow_private_networks);
+    let policies =
+        Policies::new(https, resolver.clone(), storage.clone(), reports.clone(), config.mta_sts.https_port);
+    let own = Arc::new(Own::new(config.clone(), storage.clone(), tls.clone(), client_tls.clone()));
     let stop = Stop::default();
     let app = Arc::new(App {
         smtp: smtp::Configs::new(&config),
@@ -133,6 +141,8 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         tls: tls.clone(),
         client_tls,
         resolver,
+        policies,
+        reports,
         signing,
         stop: stop.clone(),
         queued: Event::new(),
@@ -151,7 +161,11 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         let storage = storage.clone();
         Box::pin(async move { storage.store().ping().await.map_err(|e| e.to_string()) })
     }));
-    let http = Http::new(tls, health.clone());
+    let policy = move |host: String| -> PolicyFuture {
+        let own = own.clone();
+        Box::pin(async move { own.text(&host).await.map_err(|e| e.to_string()) })
+    };
+    let http = Http::new(tls, health.clone(), Box::new(policy));
     Ok(Started { app, health, http, listeners, admin, context, sessions: Sessions::new(stop) })
 }
 
@@ -187,6 +201,8 @@ impl Started {
             queue = Some(task::spawn(outbound::run(app.clone())));
             task::spawn(outbound::clean(app.clone())).detach();
             task::spawn(outbound::watch_dnssec(app.clone())).detach();
+            task::spawn(app.policies.clone().tend()).detach();
+            task::spawn(tls_reports::run(context.clone())).detach();
         }
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();
@@ -221,6 +237,7 @@ impl Started {
         if left > 0 {
             tracing::warn!(sessions = left, "sessions were cut off");
         }
+        app.reports.flush().await;
         app.storage.close().await;
         tracing::info!("stopped");
         ExitCode::SUCCESS
@@ -268,6 +285,7 @@ fn dispatcher(app: Arc<App>, http: Http) -> impl Fn(Incoming) -> BoxFuture + Clo
     }
 }
 
+type PolicyFuture = std::pin::Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>>;
 type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a connection over the limits is told. With implicit TLS nothing can be said before a handshake, and

@@ -46,7 +46,7 @@ pub use objects::{
 pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
 pub use protocol_core::sasl::ScramVerifier;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
-pub use store::{Directory, Jobs, Mail, Store};
+pub use store::{Directory, Jobs, Mail, Policies, Store};
 pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};
 pub use types::*;
 pub use view::{CHANGES_MAX, Change, Changes, FolderState, FolderView};

@@ -78,6 +78,7 @@ struct Tables {
     jobs: BTreeMap<JobId, JobRow>,
     due: BTreeSet<DueKey>,
     deliveries: BTreeMap<(JobId, u32), DeliveryRecord>,
+    policies: BTreeMap<String, StoredPolicy>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,6 +150,14 @@ impl Tables {
         }
         self.due.extend(writes.due_new);
         self.deliveries.extend(writes.deliveries.into_iter().map(|(job, n, record)| ((job, n), record)));
+        for policy in writes.policies {
+            if self.policies.get(&policy.domain).is_none_or(|stored| stored.fetched <= policy.fetched) {
+                self.policies.insert(policy.domain.clone(), policy);
+            }
+        }
+        for domain in &writes.policies_gone {
+            self.policies.remove(domain);
+        }
     }
 
     fn apply_directory(&mut self, writes: &Writes) {
@@ -458,5 +467,22 @@ impl Rows for MemoryRows {
         let needed = tables.jobs.values().filter(|row| row.job.state != JobState::Cancelled);
         let messages: BTreeSet<_> = needed.map(|row| (row.job.spec.org, row.job.spec.message)).collect();
         Ok(messages.into_iter().collect())
+    }
+
+    async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>> {
+        Ok(self.read()?.policies.get(domain).cloned())
+    }
+
+    async fn policies_due(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredPolicy>> {
+        let tables = self.read()?;
+        let mut due: Vec<&StoredPolicy> = tables.policies.values().filter(|p| p.refresh <= now).collect();
+        due.sort_by_key(|policy| (policy.refresh, &policy.domain));
+        Ok(due.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn policies_expired(&self, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+        let tables = self.read()?;
+        let expired = tables.policies.values().filter(|policy| policy.expires < before);
+        Ok(expired.take(limit).map(|policy| policy.domain.clone()).collect())
     }
 }

@@ -150,6 +150,9 @@ pub struct Writes {
     pub due_new: Vec<DueKey>,
     pub due_gone: Vec<DueKey>,
     pub deliveries: Vec<(JobId, u32, DeliveryRecord)>,
+    /// In place of earlier ones of the same domain, unless those were fetched later.
+    pub policies: Vec<StoredPolicy>,
+    pub policies_gone: Vec<String>,
 }
 
 impl Writes {
@@ -254,4 +257,10 @@ pub trait Rows: Send + Sync + 'static {
     /// Removes delivery records from before `before`; how many.
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64>;
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+
+    async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>>;
+    /// By time of refreshing, then domain.
+    async fn policies_due(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredPolicy>>;
+    /// Domains of policies that expired before `before`, at most `limit`.
+    async fn policies_expired(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;
 }

@@ -165,9 +165,22 @@ pub trait Jobs: Send + Sync {
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
 }
 
+/// MTA-STS policies of other domains that were fetched. What a policy says is opaque here.
+#[async_trait::async_trait]
+pub trait Policies: Send + Sync {
+    /// What is kept of a domain (an A-label).
+    async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>>;
+    /// Keeps a policy in place of the domain's earlier one; one that was fetched later stays.
+    async fn put_policy(&self, policy: &StoredPolicy) -> Result<()>;
+    /// Policies to be fetched again by `now`, those that wait longest first, at most `limit`.
+    async fn policies_due(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredPolicy>>;
+    /// Removes policies that expired before `before`; how many.
+    async fn clean_policies(&self, before: Timestamp) -> Result<u64>;
+}
+
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs {
+pub trait Store: Directory + Mail + Jobs + Policies {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

@@ -565,3 +565,20 @@ pub enum JobAction {
     Release,
     Cancel,
 }
+
+// ---- policies of other domains ----------------------------------------------------------------------------
+
+/// An MTA-STS policy that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPolicy {
+    /// Whose it is, an A-label.
+    pub domain: String,
+    /// What it says, as the caller writes it.
+    pub text: String,
+    /// When it was fetched.
+    pub fetched: Timestamp,
+    /// When it is to be fetched again.
+    pub refresh: Timestamp,
+    /// From when on it binds no more.
+    pub expires: Timestamp,
+}

@@ -9,6 +9,7 @@ mod dane;
 mod harness;
 mod imap_clients;
 mod inbound;
+mod mta_sts;
 mod origin;
 mod outbound;
 #[path = "../ports.rs"]

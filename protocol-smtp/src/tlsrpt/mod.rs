@@ -3,7 +3,7 @@
 //!
 //! **It is** the record by which a domain asks ([`destinations`]), one connection's result and its line in a
 //! journal ([`Session`]), their sum over a day ([`Aggregate`]), the report as JSON ([`Report`]) and as a
-//! message ([`Mail`]). No report holds an address of a sender or recipient, or anything of a message.
+//! message ([`Mail`]), and a report of others read back ([`Received`]). No report holds an address of a sender or recipient, or anything of a message.
 //!
 //! **It is not** a journal, a compressor or a clock: files, gzip and the time are the caller's.
 //!
@@ -14,6 +14,8 @@
 mod aggregate;
 mod json;
 mod mail;
+mod read;
+mod received;
 mod report;
 mod session;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use alloc::vec::Vec;
 
 pub use aggregate::{Aggregate, DETAILS_MAX, Detail, POLICIES_MAX, Totals};
 pub use mail::Mail;
+pub use received::{RATIO_MAX, REPORT_OCTETS_MAX, Received, ReceivedPolicy, ReportFault};
 pub use report::{Day, Report};
 pub use session::{PolicyKind, PolicySeen, REASON_MAX, ResultType, Session};
 

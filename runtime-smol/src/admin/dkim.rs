@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use protocol_smtp::route::mta_sts::{self, Mode, POLICY_HOST_PREFIX, id_of};
+use protocol_smtp::tlsrpt;
 use rsa::pkcs8::EncodePublicKey as _;
 use rsa::traits::PublicKeyParts;
 use rsa::{RsaPrivateKey, RsaPublicKey};
@@ -13,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, rotate};
 use crate::config::Config;
+use crate::mta_sts::own;
 
 const RSA_BITS: usize = 2048;
 /// RFC 8301 §3.2 advises against shorter ones, and the library that signs refuses them.
@@ -102,6 +105,14 @@ pub(super) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
     }
     let policy = format!("v=DMARC1; p=none; rua=mailto:postmaster@{name}");
     out.push(record(format!("_dmarc.{name}."), "TXT", policy));
+    // The record's `id` is that of the policy as it will be once our certificate is valid.
+    if config.ports.https.is_some() && config.mta_sts.own_mode != Mode::None.as_str() {
+        let id = id_of(&own::policy(config, true));
+        out.push(record(format!("{POLICY_HOST_PREFIX}{name}."), "CNAME", format!("{host}.")));
+        out.push(record(format!("{}{name}.", mta_sts::RECORD_PREFIX), "TXT", format!("v=STSv1; id={id}")));
+    }
+    let reports = format!("v=TLSRPTv1; rua=mailto:postmaster@{name}");
+    out.push(record(format!("{}{name}.", tlsrpt::RECORD_PREFIX), "TXT", reports));
     let services = [
         ("_submissions._tcp", config.ports.smtp_submissions),
         ("_submission._tcp", config.ports.smtp_submission),

@@ -45,6 +45,9 @@ pub enum Request {
     QueueShow { id: String },
     QueueAct { id: String, action: QueueAction },
     Check { repair: bool },
+    TlsReportList,
+    TlsReportSend { day: Option<String> },
+    TlsReportReceived { mailbox: String, folder: Option<String> },
     Import { mailbox: String, folder: Option<String> },
     Export { mailbox: String },
 }

@@ -102,7 +102,14 @@ fn an_organisation_from_its_making_to_its_end() {
         .map(|r| (r["type"].as_str().unwrap().to_owned(), r["value"].as_str().unwrap().to_owned()))
         .collect();
     assert!(dns.contains(&("MX".into(), "10 mail.example.test.".into())), "{dns:?}");
-    for start in ["v=spf1 ", "v=DKIM1; k=rsa; p=", "v=DKIM1; k=ed25519; p=", "v=DMARC1; "] {
+    for start in [
+        "v=spf1 ",
+        "v=DKIM1; k=rsa; p=",
+        "v=DKIM1; k=ed25519; p=",
+        "v=DMARC1; ",
+        "v=STSv1; id=",
+        "v=TLSRPTv1; rua=mailto:postmaster@",
+    ] {
         assert!(dns.iter().any(|(kind, value)| kind == "TXT" && value.starts_with(start)), "{start}");
     }
     let shown = world.ok(Request::DomainShow { domain: "bücher.test".into() });

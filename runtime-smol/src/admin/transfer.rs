@@ -155,7 +155,7 @@ async fn read(storage: &Storage, mailbox: &Mailbox, row: &Row) -> storage::Resul
     Ok((head, octets))
 }
 
-async fn find_mailbox(storage: &Storage, address: &str) -> Result<Mailbox, Failure> {
+pub(super) async fn find_mailbox(storage: &Storage, address: &str) -> Result<Mailbox, Failure> {
     let address = canonical(address)?;
     let rows = storage.store().address_rows(std::slice::from_ref(&address)).await.map_err(failed)?;
     match rows.into_iter().next().flatten() {

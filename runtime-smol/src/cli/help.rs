@@ -20,6 +20,11 @@ inbox: a mail server
     inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
     inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID
+    inbox tls-report list | send [--day YYYY-MM-DD]
+                                      what was noted of TLS to other servers, and reports to the domains that ask
+                                      for them; the running server sends those of each day when it is over (UTC)
+    inbox tls-report received --mailbox ADDRESS [--folder NAME]
+                                      what others report about us: the reports in that folder, read
     inbox import mbox PATH --mailbox ADDRESS [--folder NAME]
     inbox export mbox PATH --mailbox ADDRESS
 

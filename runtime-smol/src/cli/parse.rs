@@ -53,8 +53,18 @@ pub struct Invocation {
 pub struct Usage(pub String);
 
 /// Options that take a value.
-const VALUED: &[&str] =
-    &["--data-dir", "--env-file", "--org", "--set", "--name", "--quota", "--to", "--mailbox", "--folder"];
+const VALUED: &[&str] = &[
+    "--data-dir",
+    "--env-file",
+    "--org",
+    "--set",
+    "--name",
+    "--quota",
+    "--to",
+    "--mailbox",
+    "--folder",
+    "--day",
+];
 /// Options that do not.
 const FLAGS: &[&str] =
     &["--json", "--deliver", "--repair", "--finish", "--password-stdin", "--help", "--version"];
@@ -192,6 +202,7 @@ fn command(args: &Args) -> Result<Command, Usage> {
         ["mailbox", rest @ ..] => mailbox(args, rest),
         ["alias", rest @ ..] => alias(args, rest),
         ["queue", rest @ ..] => queue(args, rest),
+        ["tls-report", rest @ ..] => tls_report(args, rest),
         [way @ ("import" | "export"), kind, ..] if ABSENT_KINDS.contains(kind) => {
             Ok(Command::Absent(format!("{way} {kind}")))
         }
@@ -329,6 +340,29 @@ fn queue(args: &Args, words: &[&str]) -> Result<Command, Usage> {
     }))
 }
 
+fn tls_report(args: &Args, words: &[&str]) -> Result<Command, Usage> {
+    Ok(Command::Admin(match words {
+        ["list"] => {
+            args.allow(&[])?;
+            Request::TlsReportList
+        }
+        ["send"] => {
+            args.allow(&["--day"])?;
+            Request::TlsReportSend { day: args.text("--day")? }
+        }
+        ["received"] => {
+            args.allow(&["--mailbox", "--folder"])?;
+            Request::TlsReportReceived { mailbox: args.needed("--mailbox")?, folder: args.text("--folder")? }
+        }
+        _ => {
+            return Err(Usage(
+                "inbox tls-report list | send [--day YYYY-MM-DD] | received --mailbox ADDRESS [--folder NAME]"
+                    .into(),
+            ));
+        }
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,6 +409,13 @@ mod tests {
             ),
             ("alias add a@b --to c@d --to e@f", "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })"),
             ("queue list", "Admin(QueueList)"),
+            ("tls-report list", "Admin(TlsReportList)"),
+            ("tls-report send", "Admin(TlsReportSend { day: None })"),
+            (
+                "tls-report received --mailbox a@b",
+                "Admin(TlsReportReceived { mailbox: \"a@b\", folder: None })",
+            ),
+            ("tls-report send --day 2026-11-26", "Admin(TlsReportSend { day: Some(\"2026-11-26\") })"),
             ("queue show 1", "Admin(QueueShow { id: \"1\" })"),
             ("queue retry 1", "Admin(QueueAct { id: \"1\", action: Retry })"),
             ("queue hold 1", "Admin(QueueAct { id: \"1\", action: Hold })"),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// Columns that come first, in this order; the others follow by name.
 const FIRST: &[&str] =
-    &["id", "address", "domain", "name", "org", "state", "sender", "recipients", "recipient", "to"];
+    &["id", "day", "address", "domain", "name", "org", "state", "sender", "recipients", "recipient", "to"];
 
 /// Prints an answer: lists as columns, objects as lines, DNS records as a zone file has them. What stands
 /// under `notes` is for stderr and not printed here.

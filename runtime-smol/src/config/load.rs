@@ -370,7 +370,7 @@ impl Loader {
 }
 
 /// Features whose default promises protection: their absence is said at every start.
-const ENFORCED: &[&str] = &["SMTP_RATE_LIMIT_ENABLED", "SMTP_OUTBOUND_MTA_STS_ENFORCE"];
+const ENFORCED: &[&str] = &["SMTP_RATE_LIMIT_ENABLED"];
 
 const QUICKSTART: &[(&str, &str)] = &[
     ("SERVER_HOSTNAME", "mail.example.test"),

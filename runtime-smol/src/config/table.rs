@@ -166,7 +166,6 @@ const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
 const RATE: &str = "SMTP rate limits";
 const S3: &str = "S3 object storage";
 const TRACES: &str = "trace export";
-const MTA_STS: &str = "MTA-STS";
 
 const fn v(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Variable {
     Variable::new(name, kind, default, meaning)
@@ -191,7 +190,7 @@ pub const VARIABLES: &[Variable] = &[
     v("IMAP_PORT", Kind::Port, "143", "IMAP with STARTTLS"),
     v("IMAPS_PORT", Kind::Port, "993", "IMAP over implicit TLS"),
     v("MANAGESIEVE_PORT", Kind::Port, "0", "ManageSieve").absent("ManageSieve", "0"),
-    v("HTTP_PORT", Kind::Port, "8080", "HTTP: health and metrics"),
+    v("HTTP_PORT", Kind::Port, "8080", "HTTP: health, metrics and MTA-STS policies"),
     v("HTTPS_PORT", Kind::Port, "8443", "the same over TLS"),
     v("HTTP_TRUSTED_PROXIES", Kind::Networks, "", "proxies whose forwarded headers count")
         .absent("the HTTP API", ""),
@@ -235,19 +234,15 @@ pub const VARIABLES: &[Variable] = &[
     ),
     v("SMTP_OUTBOUND_DANE_MODE", Kind::Choice(&["off", "prefer", "require"]), "prefer", "TLSA records"),
     v("SMTP_OUTBOUND_DNSSEC_VALIDATE", Kind::Bool, "true", "TLSA records need proof"),
-    v("SMTP_OUTBOUND_MTA_STS_ENFORCE", Kind::Bool, "true", "policies in mode enforce are obeyed")
-        .absent(MTA_STS, "false"),
+    v("SMTP_OUTBOUND_MTA_STS_ENFORCE", Kind::Bool, "true", "policies in mode enforce are obeyed"),
     v(
         "MTA_STS_OWN_MODE",
         Kind::Choice(&["none", "testing", "enforce"]),
         "testing",
-        "mode of the policy for our own domains",
-    )
-    .absent(MTA_STS, "none"),
-    v("MTA_STS_HTTPS_PORT", Kind::RemotePort, "443", "port policies are fetched from; for tests")
-        .absent(MTA_STS, "443"),
-    v("SMTP_TLS_REPORT_DIR", Kind::Path, "data/tlsrpt", "TLS successes and failures, JSONL")
-        .absent("TLS reporting", ""),
+        "mode of our own domains' policy, once the certificate is valid for SERVER_HOSTNAME; none until then",
+    ),
+    v("MTA_STS_HTTPS_PORT", Kind::RemotePort, "443", "port policies are fetched from; for tests"),
+    v("SMTP_TLS_REPORT_DIR", Kind::Path, "data/tlsrpt", "TLS successes and failures, JSONL"),
     v(
         "SMTP_OUTBOUND_TIMEOUT_SECS",
         SECS,

@@ -28,7 +28,7 @@ use crate::net::{Incoming, Session, Socket};
 use crate::task;
 use crate::tls::{Alpn, ServerTls};
 
-pub use routes::{Health, Ping};
+pub use routes::{Health, OwnPolicy, Ping};
 
 /// Octets of a request's line and header, over HTTP/1.1 and (decoded) over HTTP/2: 431 beyond.
 const HEADER_MAX: usize = 8 * 1024;
@@ -54,14 +54,14 @@ pub const REFUSAL: &[u8] =
 /// The routes and what they answer from.
 #[derive(Clone)]
 pub struct Http {
-    app: tide::Server<Arc<Health>>,
+    app: tide::Server<routes::State>,
     tls: Arc<ServerTls>,
 }
 
 impl Http {
-    /// With these certificates and this health.
-    pub fn new(tls: Arc<ServerTls>, health: Arc<Health>) -> Http {
-        Http { app: routes::routes(health), tls }
+    /// With these certificates, this health and the policies of our domains.
+    pub fn new(tls: Arc<ServerTls>, health: Arc<Health>, policy: OwnPolicy) -> Http {
+        Http { app: routes::routes(health, policy), tls }
     }
 
     /// Serves one connection to its end.
@@ -200,6 +200,10 @@ async fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, Sta
     for (name, value) in &head.headers {
         let value = value.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
         out.append_header(name.as_str(), value);
+    }
+    // RFC 9113 §8.3.1: over HTTP/2 the host stands in `:authority`.
+    if let Some(authority) = head.uri.authority().filter(|_| out.header("host").is_none()) {
+        out.insert_header("host", authority.as_str());
     }
     let collect =
         async { Limited::new(body, BODY_MAX).collect().await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE) };

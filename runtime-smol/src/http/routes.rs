@@ -1,4 +1,4 @@
-//! What there is to ask for: health and metrics.
+//! What there is to ask for: health, metrics and the MTA-STS policies of our domains.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use async_lock::Mutex;
 use futures_lite::future;
+use protocol_smtp::route::mta_sts::POLICY_PATH;
 use tide::StatusCode;
 
 use crate::metrics::METRICS;
 
+/// The header that tells which domain's policy is asked for.
+const HOST: &str = "host";
 /// How long an answer of the database is believed: anybody may ask for it, any number of times.
 const PING_LIFE: Duration = Duration::from_secs(1);
 /// How long the database may take.
@@ -64,13 +67,25 @@ impl Health {
     }
 }
 
+/// The MTA-STS policy of the domain that a `Host` names: none when it is not ours, an error when that cannot be
+/// known now.
+pub type OwnPolicy =
+    Box<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>> + Send + Sync>;
+
+/// What is answered from.
+#[derive(Clone)]
+pub(super) struct State {
+    health: Arc<Health>,
+    policy: Arc<OwnPolicy>,
+}
+
 /// The router.
-pub(super) fn routes(health: Arc<Health>) -> tide::Server<Arc<Health>> {
-    let mut app = tide::with_state(health);
+pub(super) fn routes(health: Arc<Health>, policy: OwnPolicy) -> tide::Server<State> {
+    let mut app = tide::with_state(State { health, policy: Arc::new(policy) });
     app.at("/health/live").get(|_| async { Ok("live\n") });
-    app.at("/health/ready").get(|request: tide::Request<Arc<Health>>| async move {
+    app.at("/health/ready").get(|request: tide::Request<State>| async move {
         // The reason is in the log; who asks from outside learns only whether.
-        Ok(match request.state().check().await {
+        Ok(match request.state().health.check().await {
             Ok(()) => tide::Response::builder(StatusCode::Ok).body("ready\n"),
             Err(_) => tide::Response::builder(StatusCode::ServiceUnavailable).body("not ready\n"),
         })
@@ -78,6 +93,19 @@ pub(super) fn routes(health: Arc<Health>) -> tide::Server<Arc<Health>> {
     app.at("/metrics").get(|_| async {
         let response = tide::Response::builder(StatusCode::Ok).body(METRICS.render());
         Ok(response.content_type("text/plain; version=0.0.4"))
+    });
+    app.at(POLICY_PATH).get(|request: tide::Request<State>| async move {
+        let host = request.header(HOST).map(|values| values.last().as_str().to_owned()).unwrap_or_default();
+        Ok(match (request.state().policy)(host).await {
+            Ok(Some(text)) => {
+                tide::Response::builder(StatusCode::Ok).body(text).content_type("text/plain").build()
+            }
+            Ok(None) => tide::Response::new(StatusCode::NotFound),
+            Err(error) => {
+                tracing::warn!(error, "an MTA-STS policy of ours could not be served");
+                tide::Response::new(StatusCode::ServiceUnavailable)
+            }
+        })
     });
     app
 }

@@ -47,7 +47,15 @@ impl Server {
             let good = good.load(Ordering::SeqCst);
             Box::pin(async move { if good { Ok(()) } else { Err("broken".into()) } })
         }));
-        let http = Http::new(tls, health.clone());
+        let policy: OwnPolicy = Box::new(|host| {
+            Box::pin(async move {
+                match host.as_str() {
+                    "mta-sts.broken.test" => Err("broken".into()),
+                    host => Ok(host.strip_prefix("mta-sts.").map(|domain| format!("of {domain}\r\n"))),
+                }
+            })
+        });
+        let http = Http::new(tls, health.clone(), policy);
         let stop = Stop::default();
         let sessions = Sessions::new(stop.clone());
         let limits = Limits::new(10, 10);
@@ -108,6 +116,21 @@ fn health_is_known_by_flag_and_database_and_the_database_is_not_asked_each_time(
     let posted =
         server.ask("POST /health/live HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
+}
+
+#[test]
+fn the_policy_is_that_of_the_host() {
+    let server = Server::start("policy");
+    let of = |host: &str| {
+        let path = "/.well-known/mta-sts.txt";
+        server.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    };
+    let text = of("mta-sts.a.test");
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nof a.test\r\n"), "{text}");
+    assert!(text.to_ascii_lowercase().contains("content-type: text/plain"), "{text}");
+    assert!(of("a.test").starts_with("HTTP/1.1 404 "));
+    let text = of("mta-sts.broken.test");
+    assert!(text.starts_with("HTTP/1.1 503 ") && !text.contains("broken"), "{text}");
 }
 
 #[test]

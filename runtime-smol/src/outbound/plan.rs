@@ -195,9 +195,9 @@ impl<'a> Planner<'a> {
         self.app.resolver.tlsa(port, &expansion, asking).await
     }
 
-    /// What is known of the MTA-STS policy of a domain. No policy is fetched by this version.
-    async fn sts_state(&self, _domain: &str) -> StsState {
-        StsState::None
+    /// What is known of the MTA-STS policy of a domain.
+    async fn sts_state(&self, domain: &str) -> StsState {
+        self.app.policies.state(domain).await
     }
 
     /// What is configured, and what the sender's domain has set over it.

@@ -88,6 +88,14 @@ impl ClientTls {
         Ok((self.config(Arc::new(recorder))?, verdict))
     }
 
+    /// Whether a chain, the server's own certificate first, is valid for a name now; if not, why.
+    pub fn check(&self, chain: &[CertificateDer<'_>], name: &str) -> Result<(), String> {
+        let (own, others) = chain.split_first().ok_or("there is no certificate")?;
+        let name = ServerName::try_from(name).map_err(|e| e.to_string())?;
+        let checked = self.verifier.verify_server_cert(own, others, &name, &[], UnixTime::now());
+        checked.map(drop).map_err(|e| e.to_string())
+    }
+
     fn config(&self, verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Error> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -8,6 +8,7 @@ mod folders;
 mod jobs;
 mod mail;
 mod names;
+mod policies;
 mod recount;
 
 use std::collections::HashMap;

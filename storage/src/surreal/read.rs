@@ -401,4 +401,22 @@ impl Rows for SurrealRows {
         let messages: BTreeSet<_> = many("job", value, read)?.into_iter().collect();
         Ok(messages.into_iter().collect())
     }
+
+    async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>> {
+        let key = record("mta_sts", domain);
+        let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
+        one("mta_sts", value, codec::read_policy)
+    }
+
+    async fn policies_due(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredPolicy>> {
+        let query = "SELECT * FROM mta_sts WHERE refresh <= $now ORDER BY refresh, id LIMIT $limit";
+        let bound = bind([("now", signed(now.0)), ("limit", int(limit as u64))]);
+        many("mta_sts", self.calls.read(query, bound).await?, codec::read_policy)
+    }
+
+    async fn policies_expired(&self, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+        let query = "SELECT id FROM mta_sts WHERE expires < $before LIMIT $limit";
+        let bound = bind([("before", signed(before.0)), ("limit", int(limit as u64))]);
+        many("mta_sts", self.calls.read(query, bound).await?, |mut row| row.key_text())
+    }
 }

@@ -345,3 +345,23 @@ pub fn delivery(job: JobId, n: u32, record_of: &DeliveryRecord) -> Result<Value>
 pub fn read_delivery(mut row: Fields) -> Result<DeliveryRecord> {
     serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("delivery", "record"))
 }
+
+pub fn policy(policy: &StoredPolicy) -> Value {
+    object([
+        ("id", record("mta_sts", policy.domain.as_str())),
+        ("text", text(&policy.text)),
+        ("fetched", signed(policy.fetched.0)),
+        ("refresh", signed(policy.refresh.0)),
+        ("expires", signed(policy.expires.0)),
+    ])
+}
+
+pub fn read_policy(mut row: Fields) -> Result<StoredPolicy> {
+    Ok(StoredPolicy {
+        domain: row.key_text()?,
+        text: row.text("text")?,
+        fetched: Timestamp(row.signed("fetched")?),
+        refresh: Timestamp(row.signed("refresh")?),
+        expires: Timestamp(row.signed("expires")?),
+    })
+}

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// What each version adds to the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -158,6 +158,15 @@ DEFINE FIELD IF NOT EXISTS dkim_old_selector ON has_domain TYPE option<string>;
 DEFINE FIELD IF NOT EXISTS dkim_old_public_key_b64 ON has_domain TYPE option<string>;
 DEFINE FIELD IF NOT EXISTS dkim_old_ed25519_public_key_b64 ON has_domain TYPE option<string>;
 DEFINE FIELD IF NOT EXISTS dkim_old_until ON has_domain TYPE option<int>;
+";
+
+/// MTA-STS policies of other domains; the key is the domain.
+const VERSION_3: &str = "
+DEFINE TABLE IF NOT EXISTS mta_sts SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS text ON mta_sts TYPE string;
+DEFINE FIELD IF NOT EXISTS fetched ON mta_sts TYPE int;
+DEFINE FIELD IF NOT EXISTS refresh ON mta_sts TYPE int;
+DEFINE FIELD IF NOT EXISTS expires ON mta_sts TYPE int;
 ";
 
 const META: &str = "

@@ -210,6 +210,19 @@ impl Transaction {
         self.insert("delivery", records.collect::<Result<_>>()?);
         Ok(())
     }
+
+    /// A policy that another node fetched later stays.
+    fn policies(&mut self, writes: &Writes) {
+        let statement = "FOR $row IN $mta_sts {
+            LET $id = $row.id;
+            IF ((SELECT VALUE fetched FROM $id)[0] ?? $row.fetched) <= $row.fetched {
+                UPSERT $id CONTENT $row RETURN NONE
+            }
+        };";
+        self.each("mta_sts", statement, writes.policies.iter().map(rows::policy).collect());
+        let gone = writes.policies_gone.iter().map(|domain| record("mta_sts", domain.as_str()));
+        self.delete("mta_sts", gone.collect());
+    }
 }
 
 /// The transaction of a set of writes; none when there is nothing to write.
@@ -221,5 +234,6 @@ pub fn transaction(writes: &Writes) -> Result<Option<Transaction>> {
     transaction.folders(writes);
     transaction.messages(writes);
     transaction.jobs(writes)?;
+    transaction.policies(writes);
     Ok(if transaction.text.is_empty() { None } else { Some(transaction) })
 }

@@ -153,6 +153,15 @@ fn an_older_schema_is_brought_up_with_its_rows() {
         let settings = DomainSettings { dkim_old_until: Some(7), ..DomainSettings::default() };
         store.set_domain(&before[0].name, &settings).await.unwrap();
         assert_eq!(store.domain(&before[0].name).await.unwrap().settings, settings);
+        let policy = StoredPolicy {
+            domain: "example.net".into(),
+            text: "text".into(),
+            fetched: at(1),
+            refresh: at(2),
+            expires: at(3),
+        };
+        store.put_policy(&policy).await.unwrap();
+        assert_eq!(store.policy("example.net").await.unwrap(), Some(policy));
         store.close().await;
     });
 }

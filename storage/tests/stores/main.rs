@@ -9,6 +9,7 @@ mod figures;
 mod folders;
 mod messages;
 mod nodes;
+mod policies;
 mod queue;
 mod support;
 
@@ -95,6 +96,9 @@ against_all_stores! {
         a_job_is_queued_once;
     claims:
         q1_no_job_is_claimed_twice;
+    policies:
+        policies_are_kept_by_domain_and_the_later_one_stays,
+        policies_come_due_in_order_and_go_when_they_have_expired;
 }
 
 fn memory() -> Arc<dyn Store> {
