@@ -3,33 +3,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use protocol_smtp::tlsrpt::Day;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
+use crate::dane::{attempted, outcome};
 use crate::harness::{Inbox, eventually, free_port, have};
-
-/// A process of the test's own, ended with it.
-struct Helper(Child);
-
-impl Helper {
-    fn python(script: &str, args: &[&str]) -> Helper {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/py").join(script);
-        let mut command = Command::new("python3");
-        command.arg(path).args(args).stdout(Stdio::null()).stderr(Stdio::null());
-        Helper(command.spawn().expect("python3 starts"))
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::signing::Helper;
 
 /// A certification authority of the test's own: its certificate and a pair for some names, as files.
 struct Pki {
@@ -102,13 +85,21 @@ fn our_own_policy_is_served_for_our_domains_only() {
     assert!(get("mta-sts.example.test").contains("mode: enforce\r\n"));
 }
 
+fn listens(port: u16) {
+    eventually(Duration::from_secs(20), "the far end listens", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+}
+
 /// Another organisation: its name server, its mail server and its HTTPS server, which hold what a test says.
 struct Remote {
     zone: PathBuf,
     mail: PathBuf,
     host: PathBuf,
     https: u16,
-    _helpers: [Helper; 3],
+    smtp: u16,
+    far_end: Option<Helper>,
+    _helpers: [Helper; 2],
 }
 
 impl Remote {
@@ -122,21 +113,32 @@ impl Remote {
         fs::write(&zone, "{}").expect("written");
         let helpers = [
             Helper::python("names.py", &[&dns.to_string(), &text(&zone)]),
-            Helper::python("far_end.py", &[&smtp.to_string(), &text(&mail), &pki.cert, &pki.key]),
             Helper::python("policy_host.py", &[&https.to_string(), &text(&host), &pki.cert, &pki.key]),
         ];
-        for port in [smtp, https] {
-            eventually(Duration::from_secs(20), "the far end listens", || {
-                std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-            });
-        }
-        Remote { zone, mail, host, https, _helpers: helpers }
+        listens(https);
+        let mut remote = Remote { zone, mail, host, https, smtp, far_end: None, _helpers: helpers };
+        remote.open(&[&pki.cert, &pki.key]);
+        remote
+    }
+
+    /// Starts the mail server anew, with a certificate and its key, or without TLS.
+    fn open(&mut self, pair: &[&str]) {
+        drop(self.far_end.take());
+        let (port, mail) = (self.smtp.to_string(), self.mail.display().to_string());
+        let arguments = [&[port.as_str(), mail.as_str()], pair].concat();
+        self.far_end = Some(Helper::python("far_end.py", &arguments));
+        listens(self.smtp);
     }
 
     /// The zone from now on: the hosts, and these TXT records besides.
     fn publish(&self, texts: &[(&str, &str)]) {
+        self.publish_mx("mx.remote.test.", texts);
+    }
+
+    fn publish_mx(&self, mx: &str, texts: &[(&str, &str)]) {
         let mut zone = json!({
-            "remote.test.": {"MX": ["10 mx.remote.test."]},
+            "remote.test.": {"MX": [format!("10 {mx}")]},
+            "elsewhere.remote.test.": {"A": ["127.0.0.1"]},
             "mx.remote.test.": {"A": ["127.0.0.1"]},
             "mta-sts.remote.test.": {"A": ["127.0.0.1"]},
             "reports.remote.test.": {"A": ["127.0.0.1"]},
@@ -227,4 +229,86 @@ fn dt10_reports_reach_those_who_ask_by_mail_and_by_https_once() {
     assert_eq!(inbox.cli_json(&["tls-report", "send", "--json"]), json!([]));
     assert_eq!(inbox.cli(&["tls-report", "send", "--day", "tomorrow"]).status.code(), Some(1));
     assert_eq!(remote.arrived().len(), 1);
+}
+
+#[test]
+fn dt7_dt8_a_policy_binds_once_it_was_seen() {
+    if !have(&["python3", "python3:aiosmtpd"]) {
+        return;
+    }
+    let mut inbox = Inbox::prepared();
+    let pki = Pki::new(&inbox.dir.0, &["mx.remote.test", "elsewhere.remote.test", "mta-sts.remote.test"]);
+    let mut remote = Remote::new(&mut inbox, &pki);
+    inbox.set("TLS_EXTRA_ROOTS_FILE", &pki.roots).set("MTA_STS_HTTPS_PORT", remote.https);
+    inbox.set("SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS", 3600).set("SMTP_OUTBOUND_DANE_MODE", "off");
+    let send = |inbox: &Inbox, user: &str| {
+        let to = format!("{user}@remote.test");
+        inbox.python_ok("submit.py", &["alice@example.test", "alice@example.test", &to, "1", "x"]);
+        eventually(Duration::from_secs(30), "an attempt", || attempted(&inbox.log(), &to).is_some());
+        outcome(&attempted(&inbox.log(), &to).expect("just seen"))
+    };
+    remote.publish(&[]);
+    inbox.start();
+    assert_eq!(send(&inbox, "before"), "opportunistic verified");
+    // Announced, and not to be had: TLS at least.
+    let record = [("_mta-sts.remote.test.", "v=STSv1; id=1")];
+    assert!(inbox.stop().success());
+    remote.publish(&record);
+    inbox.start();
+    assert_eq!(send(&inbox, "announced"), "mta-sts verified");
+    fs::write(
+        remote.host.join("policy"),
+        "version: STSv1\r\nmode: enforce\r\nmx: mx.remote.test\r\nmax_age: 86400\r\n",
+    )
+    .expect("written");
+    // A failed fetch is not repeated for some minutes; a new id is a new policy.
+    assert!(inbox.stop().success());
+    remote.publish(&[("_mta-sts.remote.test.", "v=STSv1; id=2")]);
+    inbox.start();
+    assert_eq!(send(&inbox, "enforced"), "mta-sts verified");
+    // An attacker takes the record and the policy away, and STARTTLS, or names a host of his own: the policy that
+    // is kept still binds, after a restart too.
+    assert!(inbox.stop().success());
+    fs::remove_file(remote.host.join("policy")).expect("removed");
+    remote.publish(&[]);
+    remote.open(&[]);
+    inbox.start();
+    assert_eq!(send(&inbox, "stripped"), "4.7.4");
+    assert!(inbox.stop().success());
+    remote.publish_mx("elsewhere.remote.test.", &[]);
+    remote.open(&[&pki.cert, &pki.key]);
+    inbox.start();
+    assert_eq!(send(&inbox, "elsewhere"), "4.7.5");
+    // With enforcing off it is only reported.
+    assert!(inbox.stop().success());
+    inbox.set("SMTP_OUTBOUND_MTA_STS_ENFORCE", "false").start();
+    assert_eq!(send(&inbox, "reported"), "opportunistic verified");
+    assert!(inbox.stop().success());
+    let noted: String = fs::read_dir(inbox.data_dir().join("tlsrpt"))
+        .expect("a directory")
+        .flatten()
+        .filter_map(|e| fs::read_to_string(e.path()).ok())
+        .collect();
+    let lines: Vec<serde_json::Value> =
+        noted.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let seen: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|l| {
+            let text = |name: &str| l[name].as_str().unwrap_or_default();
+            (text("policy-type"), if text("result") == "success" { "success" } else { text("result-type") })
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("no-policy-found", "success"),
+            ("sts", "sts-policy-fetch-error"),
+            ("no-policy-found", "success"),
+            ("sts", "success"),
+            ("sts", "starttls-not-supported"),
+            ("sts", "validation-failure"),
+            ("sts", "validation-failure"),
+        ]
+    );
+    assert!(!noted.contains("alice") && !noted.contains("enforced@"), "{noted}");
 }

@@ -16,10 +16,12 @@ use protocol_smtp::route::{Candidate, HostResult, Next, TlsDemand, Walk};
 use rustls_pki_types::ServerName;
 use storage::Job;
 
+use super::noted;
 use super::plan::Planner;
 use super::session::Conversation;
 use super::source::Source;
 use crate::app::App;
+use crate::mta_sts::Look;
 use crate::wire::Wire;
 
 /// What the queue tells an attempt.
@@ -62,6 +64,8 @@ pub(super) struct Attempt<'a> {
     tried: HashMap<u16, Tried>,
     /// What each host must show.
     plans: Vec<HostPlan>,
+    /// What is known of the domain's MTA-STS policy; `None` where none is looked for.
+    look: Option<Look>,
     pub(super) stopped: bool,
     /// The message made 7-bit, once a server without 8BITMIME was met; an error says why it cannot be.
     pub(super) seven_bit: Option<Result<Source, String>>,
@@ -78,8 +82,8 @@ pub async fn run(
 ) -> Attempted {
     let began = super::monotonic();
     let (tried, seven_bit) = (HashMap::new(), None);
-    let (plans, stopped) = (Vec::new(), false);
-    let mut attempt = Attempt { app, job, fence, control, events, tried, plans, stopped, seven_bit };
+    let (plans, look, stopped) = (Vec::new(), None, false);
+    let mut attempt = Attempt { app, job, fence, control, events, tried, plans, look, stopped, seven_bit };
     let (verdicts, health) = attempt.walk(recipients).await;
     Attempted { verdicts, health, tried: attempt.tried, took: began.elapsed() }
 }
@@ -90,7 +94,7 @@ impl Attempt<'_> {
             Ok(route) => route,
             Err(failure) => return finished(Walk::failed(&failure, recipients)),
         };
-        self.plans = route.plans;
+        (self.plans, self.look) = (route.plans, route.look);
         let mut walk = Walk::conditioned(route.conditioned, recipients);
         loop {
             match walk.next() {
@@ -122,6 +126,7 @@ impl Attempt<'_> {
             Ok(stream) => stream,
             Err(error) => return HostResult::NoConnection(error.to_string()),
         };
+        let sending_ip = stream.get_ref().local_addr().ok().map(|address| address.ip());
         let mut wire = match Wire::tcp(stream) {
             Ok(wire) => wire,
             Err(error) => return HostResult::NoConnection(error.to_string()),
@@ -130,11 +135,7 @@ impl Attempt<'_> {
         let relay = self.app.config.outbound.relay.as_ref();
         let secured = match relay.is_some_and(|r| r.implicit_tls) {
             true => match self.handshake(&mut wire, candidate).await {
-                Ok(Ok(())) => Some(true),
-                Ok(Err(why)) => {
-                    tracing::debug!(host = candidate.host, why, "the relay's certificate is not valid");
-                    Some(false)
-                }
+                Ok(valid) => Some(valid),
                 Err(error) => return HostResult::NoConnection(format!("TLS: {error}")),
             },
             false => None,
@@ -147,10 +148,14 @@ impl Attempt<'_> {
             plaintext,
             authenticate: relay.is_some_and(|r| r.credentials.is_some()),
         };
-        let session = ClientSession::new(config.into(), secured);
+        let session = ClientSession::new(config.into(), secured.as_ref().map(Result::is_ok));
         let mut conversation = Conversation::new(session, wire, recipients);
         conversation.certificate = secured;
         let result = self.converse(&mut conversation, candidate).await;
+        if let (Some(plan), Some(look)) = (self.plan(candidate), &self.look) {
+            let found = (&conversation, &result);
+            noted::connection(self.app, self.job, (candidate, plan, look), sending_ip, plaintext, found);
+        }
         let tls = self.had(candidate, &conversation, &result);
         let host = format!("{} [{}]", candidate.host, candidate.address);
         for index in recipients {
@@ -162,7 +167,10 @@ impl Attempt<'_> {
     /// What the connection really had: the posture, and where it was encrypted, how and under what certificate.
     fn had(&self, candidate: &Candidate, conversation: &Conversation, result: &HostResult) -> String {
         let Some(plan) = self.plan(candidate) else { return Posture::Plaintext.as_str().to_owned() };
-        let verdict = if conversation.certificate == Some(true) { "verified" } else { "unverified" };
+        let verdict = match &conversation.certificate {
+            Some(Ok(())) => "verified",
+            _ => "unverified",
+        };
         match (conversation.wire.tls_description(), result) {
             (Some(tls), _) => format!("{} {tls} {verdict}", plan.posture.as_str()),
             // Nothing was sent: the host did not give what the posture asks for.

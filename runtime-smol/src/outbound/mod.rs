@@ -3,6 +3,7 @@
 
 mod attempt;
 mod convert;
+mod noted;
 mod notice;
 mod plan;
 mod relay;

@@ -17,6 +17,9 @@ use storage::Job;
 use crate::app::App;
 use crate::config;
 use crate::dns::{Asking, Seen};
+use crate::mta_sts::Look;
+
+use super::noted;
 
 /// Octets of a message that its header lies within; a larger one is refused at the door.
 const HEADER_MAX: usize = 640 * 1024;
@@ -25,6 +28,8 @@ const HEADER_MAX: usize = 640 * 1024;
 pub struct Route {
     pub conditioned: Vec<Conditioned>,
     pub plans: Vec<HostPlan>,
+    /// What is known of the domain's MTA-STS policy; `None` where none is looked for.
+    pub look: Option<Look>,
 }
 
 /// Finds the route of one job.
@@ -57,10 +62,11 @@ impl<'a> Planner<'a> {
         let limits = self.limits();
         let found = self.hosts(asking).await?;
         let is_name = matches!(found.hosts, Hosts::Named { .. });
-        let sts = match is_name && found.way != Way::Relay && settings.tls.mode != TlsMode::Disabled {
-            true => self.sts_state(found.domain).await,
-            false => StsState::None,
+        let look = match is_name && found.way != Way::Relay && settings.tls.mode != TlsMode::Disabled {
+            true => Some(self.app.policies.look(found.domain).await),
+            false => None,
         };
+        let sts = look.as_ref().map_or(StsState::None, |look| look.state.clone());
         let destination = Destination {
             domain: found.domain,
             expanded: &found.expanded,
@@ -75,7 +81,7 @@ impl<'a> Planner<'a> {
             literal => {
                 let candidate = literal.literal(&limits).unwrap_or_else(|| Err(nowhere()))?;
                 let plans = plan(&[facts_of_literal(&candidate)])?;
-                return Ok(Route { conditioned: conditioned(vec![candidate], &plans), plans });
+                return Ok(Route { conditioned: conditioned(vec![candidate], &plans), plans, look });
             }
         };
         let mut seen = Vec::with_capacity(hosts.len());
@@ -104,7 +110,11 @@ impl<'a> Planner<'a> {
             let none = route::candidates(found.domain, &answers, implicit, &limits);
             return Err(none.err().unwrap_or_else(nowhere));
         }
-        let plans = plan(&facts).map_err(|failure| curable(failure, &answers))?;
+        let plans = plan(&facts);
+        if let Some(look) = &look {
+            noted::left_out(self.app, self.job, look, &facts, &plans);
+        }
+        let plans = plans.map_err(|failure| curable(failure, &answers))?;
         let left: Vec<HostAddresses> =
             plans.iter().filter_map(|p| answers.iter().find(|a| a.host.name == p.name).cloned()).collect();
         let candidates = route::candidates(found.domain, &left, implicit, &limits).map_err(|failure| {
@@ -116,7 +126,7 @@ impl<'a> Planner<'a> {
                 _ => failure,
             }
         })?;
-        Ok(Route { conditioned: conditioned(candidates, &plans), plans })
+        Ok(Route { conditioned: conditioned(candidates, &plans), plans, look })
     }
 
     /// The beginning of the message, where its header is.
@@ -193,11 +203,6 @@ impl<'a> Planner<'a> {
         let secure = seen.secure || asking == Asking::Plainly;
         let expansion = Expansion { original: host.to_owned(), expanded: seen.expanded.clone(), secure };
         self.app.resolver.tlsa(port, &expansion, asking).await
-    }
-
-    /// What is known of the MTA-STS policy of a domain.
-    async fn sts_state(&self, domain: &str) -> StsState {
-        self.app.policies.state(domain).await
     }
 
     /// What is configured, and what the sender's domain has set over it.

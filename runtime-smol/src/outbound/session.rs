@@ -42,8 +42,10 @@ pub(super) struct Conversation {
     lacks: Option<Missing>,
     /// The copy that is 7-bit is sent here.
     sends_copy: bool,
-    /// Whether the certificate is valid, once there is TLS.
-    pub(super) certificate: Option<bool>,
+    /// Whether the certificate is valid, or why not, once there is TLS.
+    pub(super) certificate: Option<Result<(), String>>,
+    /// Why the handshake broke.
+    pub(super) broken: Option<String>,
 }
 
 impl Conversation {
@@ -59,6 +61,7 @@ impl Conversation {
             lacks: None,
             sends_copy: false,
             certificate: None,
+            broken: None,
         }
     }
 }
@@ -75,11 +78,15 @@ impl Attempt<'_> {
                     let flushed = talk.wire.flush(&mut talk.out).await;
                     match self.handshake(&mut talk.wire, candidate).await {
                         Ok(valid) => {
-                            talk.certificate = Some(valid.is_ok());
                             let why = valid.as_ref().err().map_or("", String::as_str);
                             upgrade.done(valid.is_ok(), why, &mut talk.session, &mut talk.out);
+                            talk.certificate = Some(valid);
                         }
-                        Err(error) => upgrade.failed(&error.to_string(), &mut talk.session),
+                        Err(error) => {
+                            let why = error.to_string();
+                            upgrade.failed(&why, &mut talk.session);
+                            talk.broken = Some(why);
+                        }
                     }
                     flushed
                 }
