@@ -8,6 +8,7 @@ use event_listener::Event;
 use storage::Storage;
 
 use crate::config::Config;
+use crate::dmarc_reports::Observations;
 use crate::dns::Resolver;
 use crate::mta_sts::Policies;
 use crate::signing::Signing;
@@ -41,6 +42,8 @@ pub struct App {
     pub policies: Policies,
     /// Where connections to other servers are noted.
     pub reports: Reports,
+    /// Where checked messages are noted for DMARC reports.
+    pub observations: Observations,
     /// Keys that sign what leaves.
     pub signing: Signing,
     /// Set when the server stops.

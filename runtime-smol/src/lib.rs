@@ -11,6 +11,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod dmarc_reports;
 pub mod dns;
 pub mod driver;
 pub mod files;
@@ -25,6 +26,7 @@ pub mod outbound;
 #[cfg(test)]
 #[path = "../../tests/ports.rs"]
 mod ports;
+pub mod reports;
 pub mod serve;
 pub mod signing;
 pub mod smtp;

@@ -15,6 +15,7 @@ use crate::admin::{Context, rotate};
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
+use crate::dmarc_reports::{self, Observations};
 use crate::dns::Resolver;
 use crate::http::{Health, Http};
 use crate::https::Https;
@@ -122,6 +123,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         .map_err(|e| StartError(format!("{}: {e}", config.admin_socket().display())))?;
     let config = Arc::new(config);
     let reports = Reports::open(config.outbound.tls_report_dir.as_deref());
+    let observations = Observations::open(config.auth.dmarc_report_dir.as_deref());
     let https = Https::new(resolver.clone(), client_tls.clone(), config.outbound.allow_private_networks);
     let policies =
         Policies::new(https, resolver.clone(), storage.clone(), reports.clone(), config.mta_sts.https_port);
@@ -143,6 +145,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         resolver,
         policies,
         reports,
+        observations,
         signing,
         stop: stop.clone(),
         queued: Event::new(),
@@ -203,6 +206,7 @@ impl Started {
             task::spawn(outbound::watch_dnssec(app.clone())).detach();
             task::spawn(app.policies.clone().tend()).detach();
             task::spawn(tls_reports::run(context.clone())).detach();
+            task::spawn(dmarc_reports::run(context.clone())).detach();
         }
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();
@@ -238,6 +242,7 @@ impl Started {
             tracing::warn!(sessions = left, "sessions were cut off");
         }
         app.reports.flush().await;
+        app.observations.flush().await;
         app.storage.close().await;
         tracing::info!("stopped");
         ExitCode::SUCCESS

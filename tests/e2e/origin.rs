@@ -79,7 +79,9 @@ fn zone_of_senders() -> Value {
         "s._domainkey.pass.test.": key, "s._domainkey.fail.test.": key, "s._domainkey.strict.test.": key,
         "s._domainkey.list.test.": key,
         "_dmarc.pass.test.": policy("none"), "_dmarc.fail.test.": policy("none"),
-        "_dmarc.strict.test.": policy("reject"), "_dmarc.junk.test.": policy("quarantine"),
+        "_dmarc.strict.test.": policy("reject; rua=mailto:dmarc@strict.test,mailto:x@victim.test"),
+        "_dmarc.junk.test.": policy("quarantine; rua=mailto:bob@example.test"),
+        "junk.test._report._dmarc.example.test.": {"TXT": ["v=DMARC1"]},
         "_dmarc.slow.test.": "SERVFAIL",
     })
 }
@@ -346,4 +348,53 @@ fn si32_a_signed_message_sent_again_and_again_is_slowed_down() {
     assert!(world.send("u@pass.test", &[ALICE], &other).starts_with("250"), "only that one");
     let metrics = http_get(world.inbox.port("HTTP_PORT"), "/metrics").expect("an answer");
     assert!(metrics.contains("inbox_signatures_repeated_total 1000\n"), "{metrics}");
+}
+
+#[test]
+fn si34_aggregate_reports_go_to_those_who_ask_and_agree_and_are_read() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let mut world = World::new(&[("SMTP_REQUIRE_SPF_PASS", "false")]);
+    let to_alice = |world: &World, from: &str| world.send("u@pass.test", &[ALICE], &message(from, "x"));
+    assert!(to_alice(&world, "boss@strict.test").starts_with("550"));
+    assert!(to_alice(&world, "a@junk.test").starts_with("250"));
+    assert!(to_alice(&world, "b@junk.test").starts_with("250"));
+    assert!(to_alice(&world, "c@none.test").starts_with("250"));
+    assert!(world.inbox.stop().success());
+    // The day is over: what was noted is yesterday's.
+    let dir = world.inbox.data_dir().join("dmarcrpt");
+    let file = fs::read_dir(&dir).expect("a directory").flatten().next().expect("a file").path();
+    let noted = fs::read_to_string(&file).expect("readable");
+    assert_eq!(noted.lines().count(), 3, "{noted}");
+    assert!(!noted.contains("alice") && !noted.contains("boss") && !noted.contains("u@"), "{noted}");
+    let secs =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let day = protocol_smtp::tlsrpt::Day(i64::try_from(secs / 86_400).expect("a day") - 1).to_string();
+    fs::rename(&file, dir.join(format!("{day}.jsonl"))).expect("renamed");
+    let sent = world.inbox.cli_json(&["dmarc-report", "send", "--json"]);
+    let mut destinations: Vec<(&str, &str)> = sent
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|s| (s["to"].as_str().unwrap_or_default(), s["state"].as_str().unwrap_or_default()))
+        .collect();
+    destinations.sort_unstable();
+    // The victim never agreed to anything.
+    assert_eq!(destinations, [("bob@example.test", "queued"), ("dmarc@strict.test", "queued")]);
+    assert_eq!(world.inbox.cli_json(&["dmarc-report", "send", "--json"]), json!([]), "once");
+    let listed = world.inbox.cli_json(&["dmarc-report", "list", "--json"]);
+    assert_eq!((&listed[0]["day"], &listed[0]["state"]), (&json!(day), &json!("done")));
+    // Bob is one of ours: his report is in his folder, and read there.
+    let received =
+        world.inbox.cli_json(&["dmarc-report", "received", "--mailbox", "bob@example.test", "--json"]);
+    let report = &received[0];
+    assert_eq!((&report["domain"], &report["from"]), (&json!("junk.test"), &json!("mx.example.test")));
+    let row = json!({
+        "source": "127.0.0.1", "count": 2, "disposition": "quarantine", "dkim": "fail", "spf": "fail",
+        "headerFrom": "junk.test",
+    });
+    assert_eq!(report["rows"], json!([row]));
+    let queue = world.inbox.cli_json(&["queue", "list", "--json"]);
+    assert_eq!(queue[0]["recipients"][0]["address"], "dmarc@strict.test", "{queue}");
 }

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use protocol_core::Timestamp;
 use protocol_core::address::{Canonical, canonical_domain};
 use protocol_core::sasl::prepare_password;
-use protocol_smtp::tlsrpt::Day;
 use serde_json::{Value, json};
 use storage::{
     Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobId, OrgId, Purpose,
     Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, rotate, transfer};
+use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate};
 use crate::config::Config;
-use crate::tls_reports;
 use crate::wire::wall_now;
 
 /// Jobs that a listing shows.
@@ -104,19 +102,12 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
         Request::QueueShow { id } => queue_show(storage, &id).await,
         Request::QueueAct { id, action } => queue_act(context, &id, action).await,
         Request::Check { repair } => check(storage, repair).await,
-        Request::TlsReportList => match &context.config.outbound.tls_report_dir {
-            Some(dir) => tls_reports::list(dir).await,
-            None => Ok(json!([])),
-        },
-        Request::TlsReportSend { day } => {
-            let parsed = day.as_deref().map(|day| {
-                Day::parse(day).ok_or_else(|| Failure(format!("{day} is no day, such as 2026-11-26")))
-            });
-            tls_reports::send_now(context, parsed.transpose()?).await
-        }
-        Request::TlsReportReceived { mailbox, folder } => {
-            tls_reports_received(storage, &mailbox, folder.as_deref().unwrap_or("INBOX")).await
-        }
+        Request::TlsReportList
+        | Request::TlsReportSend { .. }
+        | Request::TlsReportReceived { .. }
+        | Request::DmarcReportList
+        | Request::DmarcReportSend { .. }
+        | Request::DmarcReportReceived { .. } => reports::execute(context, request).await,
         Request::Import { .. } | Request::Export { .. } => {
             Err(Failure("messages cannot be carried this way".into()))
         }
@@ -303,14 +294,6 @@ async fn check(storage: &Storage, repair: bool) -> Answer {
         "restored": report.restored,
         "removed": report.removed,
     }))
-}
-
-async fn tls_reports_received(storage: &Storage, mailbox: &str, folder: &str) -> Answer {
-    let mailbox = transfer::find_mailbox(storage, mailbox).await?;
-    let folders = storage.folders(mailbox.id).await.map_err(failed)?;
-    let found = folders.iter().find(|f| f.name == folder);
-    let found = found.ok_or_else(|| Failure(format!("{} has no folder {folder}", mailbox.address)))?;
-    tls_reports::received::list(storage, &mailbox, found.id).await
 }
 
 fn job_json(job: &Job) -> Value {

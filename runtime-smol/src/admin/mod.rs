@@ -7,6 +7,7 @@ mod execute;
 mod fields;
 mod frame;
 pub mod mbox;
+mod reports;
 pub mod rotate;
 pub mod server;
 #[cfg(test)]
@@ -48,6 +49,9 @@ pub enum Request {
     TlsReportList,
     TlsReportSend { day: Option<String> },
     TlsReportReceived { mailbox: String, folder: Option<String> },
+    DmarcReportList,
+    DmarcReportSend { day: Option<String> },
+    DmarcReportReceived { mailbox: String, folder: Option<String> },
     Import { mailbox: String, folder: Option<String> },
     Export { mailbox: String },
 }

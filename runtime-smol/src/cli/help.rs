@@ -25,6 +25,8 @@ inbox: a mail server
                                       for them; the running server sends those of each day when it is over (UTC)
     inbox tls-report received --mailbox ADDRESS [--folder NAME]
                                       what others report about us: the reports in that folder, read
+    inbox dmarc-report list | send [--day YYYY-MM-DD] | received --mailbox ADDRESS [--folder NAME]
+                                      the same for DMARC: what came under the names of others, and under ours
     inbox import mbox PATH --mailbox ADDRESS [--folder NAME]
     inbox export mbox PATH --mailbox ADDRESS
 

@@ -203,6 +203,7 @@ fn command(args: &Args) -> Result<Command, Usage> {
         ["alias", rest @ ..] => alias(args, rest),
         ["queue", rest @ ..] => queue(args, rest),
         ["tls-report", rest @ ..] => tls_report(args, rest),
+        ["dmarc-report", rest @ ..] => dmarc_report(args, rest),
         [way @ ("import" | "export"), kind, ..] if ABSENT_KINDS.contains(kind) => {
             Ok(Command::Absent(format!("{way} {kind}")))
         }
@@ -340,6 +341,32 @@ fn queue(args: &Args, words: &[&str]) -> Result<Command, Usage> {
     }))
 }
 
+fn dmarc_report(args: &Args, words: &[&str]) -> Result<Command, Usage> {
+    Ok(Command::Admin(match words {
+        ["list"] => {
+            args.allow(&[])?;
+            Request::DmarcReportList
+        }
+        ["send"] => {
+            args.allow(&["--day"])?;
+            Request::DmarcReportSend { day: args.text("--day")? }
+        }
+        ["received"] => {
+            args.allow(&["--mailbox", "--folder"])?;
+            Request::DmarcReportReceived {
+                mailbox: args.needed("--mailbox")?,
+                folder: args.text("--folder")?,
+            }
+        }
+        _ => {
+            return Err(Usage(
+                "inbox dmarc-report list | send [--day YYYY-MM-DD] | received --mailbox ADDRESS [--folder NAME]"
+                    .into(),
+            ));
+        }
+    }))
+}
+
 fn tls_report(args: &Args, words: &[&str]) -> Result<Command, Usage> {
     Ok(Command::Admin(match words {
         ["list"] => {
@@ -410,6 +437,12 @@ mod tests {
             ("alias add a@b --to c@d --to e@f", "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })"),
             ("queue list", "Admin(QueueList)"),
             ("tls-report list", "Admin(TlsReportList)"),
+            ("dmarc-report list", "Admin(DmarcReportList)"),
+            ("dmarc-report send", "Admin(DmarcReportSend { day: None })"),
+            (
+                "dmarc-report received --mailbox a@b",
+                "Admin(DmarcReportReceived { mailbox: \"a@b\", folder: None })",
+            ),
             ("tls-report send", "Admin(TlsReportSend { day: None })"),
             (
                 "tls-report received --mailbox a@b",

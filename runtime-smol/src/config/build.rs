@@ -159,6 +159,7 @@ fn auth(v: &Values) -> AuthPolicy {
         allow_header_override: v.bool("SMTP_AUTH_ALLOW_HEADER_OVERRIDE"),
         trusted_networks: v.networks("SMTP_AUTH_TRUSTED_NETWORKS"),
         arc_trusted_sealers: v.list("SMTP_ARC_TRUSTED_SEALERS"),
+        dmarc_report_dir: v.some_path("SMTP_DMARC_REPORT_DIR"),
         apply_sender_policy: match v.text("SMTP_DMARC_APPLY_SENDER_POLICY") {
             "junk" => SenderPolicy::Junk,
             "ignore" => SenderPolicy::Ignore,

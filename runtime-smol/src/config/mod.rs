@@ -259,6 +259,7 @@ pub struct AuthPolicy {
     pub trusted_networks: Networks,
     pub arc_trusted_sealers: Vec<String>,
     pub apply_sender_policy: SenderPolicy,
+    pub dmarc_report_dir: Option<PathBuf>,
 }
 
 /// SMTP_DKIM_*.

@@ -341,6 +341,7 @@ pub const VARIABLES: &[Variable] = &[
         "apply",
         "what a sender's DMARC policy does",
     ),
+    v("SMTP_DMARC_REPORT_DIR", Kind::Path, "data/dmarcrpt", "what aggregate reports are made of, JSONL"),
     v("SMTP_DKIM_DOMAIN", Kind::Hostname, "", "signing domain of the installation's key"),
     v(
         "SMTP_DKIM_SELECTOR",

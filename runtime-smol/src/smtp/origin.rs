@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::future;
 use message_auth::Pending;
+use message_auth::aggregate::{Disposition, Observation};
 use protocol_core::address::Canonical;
-use protocol_core::auth::{DkimResult, Iprev, IprevResult, MessageResults, Spf, SpfIdentity};
+use protocol_core::auth::{DkimResult, DmarcResult, Iprev, IprevResult, MessageResults, Spf, SpfIdentity};
 use protocol_core::message::Fields;
 use protocol_core::message::from::{from_addresses, from_domains};
 use protocol_core::message::header::is_authentication_results_by;
@@ -180,13 +181,39 @@ impl Connection {
         }
         let found = verify(&self.app, spool, header, &spf, terms.null_sender).await?;
         count(&found);
-        let place = policy::message(&terms, &spf, &found)?;
+        let judged = policy::message(&terms, &spf, &found);
+        self.observe(transaction, ip, &spf, &found, &judged);
+        let place = judged?;
         self.throttle_replays(header, &found)?;
         let helo = session.client_name().unwrap_or_default();
         let iprev = iprev.map(|iprev| (ip, iprev));
         let mut fields = trace::authentication_results(own, iprev, &spf, &transaction.sender, &found);
         fields.extend(trace::received_spf(own, &spf, &transaction.sender, helo, ip));
         Ok(Judged { place, fields, keeps_results: false })
+    }
+
+    /// Notes for DMARC reports what was found and what became of it.
+    fn observe(
+        &self,
+        transaction: &Transaction,
+        ip: IpAddr,
+        spf: &Spf,
+        found: &MessageResults,
+        judged: &Result<Place, Refusal>,
+    ) {
+        let disposition = match judged {
+            Ok(Place::Inbox) => Disposition::Delivered,
+            Ok(Place::Junk) => Disposition::Quarantined,
+            // It comes again, and is noted then.
+            Err(why) if why.is_temporary() => return,
+            Err(_) => Disposition::Rejected,
+        };
+        let vouched_for = found.dmarc.result == DmarcResult::Fail
+            && policy::is_vouched_for(&found.arc, &self.app.config.auth.arc_trusted_sealers);
+        let sender = &transaction.sender;
+        if let Some(observation) = Observation::of(ip, sender, spf, found, disposition, vouched_for) {
+            self.app.observations.note(&observation);
+        }
     }
 
     /// The topmost results under our own name, where they may be believed.

@@ -17,11 +17,12 @@ use protocol_smtp::tlsrpt::{
 };
 use serde_json::{Value, json};
 
-use super::journal::{self, Mark, Marks};
-use super::mail::Letter;
+use super::{ENVID, journal};
 use crate::admin::{Context, Failure};
 use crate::dns::Resolver;
 use crate::https::{self, Fault, Https, Limits, Target};
+use crate::reports::files::{self, Mark, Marks};
+use crate::reports::{Letter, hex, key};
 use crate::signing::{Signing, sign_whole};
 use crate::tls::ClientTls;
 use crate::wire::wall_now;
@@ -111,11 +112,11 @@ impl Sender {
         let today = Day::of(now);
         let dir = self.dir.clone();
         let days = blocking::unblock(move || {
-            match journal::remove_before(&dir, Day(today.0 - KEEP_DAYS))? {
+            match files::remove_before(&dir, Day(today.0 - KEEP_DAYS))? {
                 0 => {}
                 removed => tracing::info!(removed, "removed TLS report files past their time"),
             }
-            journal::days(&dir)
+            files::days(&dir)
         });
         for day in days.await? {
             let over = Day(day.0 + 1).start();
@@ -261,7 +262,7 @@ impl Sender {
             now,
         };
         let bytes = sign_whole(&signer, &message.build(), now);
-        match (Letter { key, to, bytes, hostname, now }.place(storage).await) {
+        match (Letter { key, envid: ENVID, to, bytes, hostname, now }.place(storage).await) {
             Ok(true) => {
                 (self.context.wake_queue)();
                 Outcome::Settled("queued")
@@ -289,24 +290,12 @@ impl Sender {
         let mark =
             Mark { domain: domain.map(str::to_owned), to: to.map(str::to_owned), result: result.to_owned() };
         let dir = self.dir.clone();
-        blocking::unblock(move || journal::mark(&dir, day, &mark)).await
+        blocking::unblock(move || files::mark(&dir, day, &mark)).await
     }
 
-    /// Sixteen octets that are always the same for the same parts, and another server's are others.
     fn key(&self, parts: &[&str]) -> [u8; 16] {
-        let mut hash = blake3::Hasher::new();
-        hash.update(self.context.config.server.hostname.as_bytes());
-        for part in parts {
-            hash.update(&[0]).update(part.as_bytes());
-        }
-        let mut key = [0; 16];
-        key.copy_from_slice(&hash.finalize().as_bytes()[..16]);
-        key
+        key(&self.context.config.server.hostname, parts)
     }
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 async fn compressed(json: String) -> io::Result<Vec<u8>> {
@@ -323,7 +312,7 @@ pub(crate) async fn list(dir: &Path) -> Result<Value, Failure> {
     let dir = dir.to_owned();
     let listed = blocking::unblock(move || {
         let mut all = Vec::new();
-        for day in journal::days(&dir)? {
+        for day in files::days(&dir)? {
             let (sum, marks) = (journal::sum(&dir, day)?, Marks::read(&dir, day)?);
             all.push(json!({
                 "day": day.to_string(),
@@ -351,7 +340,7 @@ pub(crate) async fn send_now(context: &Context, day: Option<Day>) -> Result<Valu
         Some(day) => vec![day],
         None => {
             let dir = sender.dir.clone();
-            blocking::unblock(move || journal::days(&dir)).await?
+            blocking::unblock(move || files::days(&dir)).await?
         }
     };
     let mut all = Vec::new();

@@ -8,6 +8,12 @@ use protocol_core::Timestamp;
 use protocol_smtp::tlsrpt::{PolicyKind, PolicySeen, ResultType};
 use storage::{JobAction, Storage, StorageOptions, SurrealOptions};
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::reports::files as files_of;
+use crate::reports::notes::WAITING_MAX;
+
 use super::*;
 use crate::admin::{self, Context, Password, Request};
 use crate::config::{self, Profile, Secret, Sources};
@@ -46,8 +52,8 @@ fn what_is_noted_is_read_back() {
     reports.note(&session("b.example", None));
     reports.note(&Session { at: DAY.start() + Duration::from_secs(86_400), ..session("b.example", None) });
     block_on(reports.flush());
-    assert_eq!(journal::days(&files).unwrap(), [DAY, Day(DAY.0 + 1)]);
-    let path = journal::sessions(&files, DAY);
+    assert_eq!(files_of::days(&files).unwrap(), [DAY, Day(DAY.0 + 1)]);
+    let path = files_of::day_file(&files, DAY);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&files)), (0o600, 0o700));
     let sum = journal::sum(&files, DAY).unwrap();
@@ -62,10 +68,10 @@ fn what_is_noted_is_read_back() {
 #[test]
 fn a_line_that_a_crash_cut_off_costs_no_other() {
     let dir = Dir::new("tlsrpt-torn");
-    let path = journal::sessions(dir.path(), DAY);
+    let path = files_of::day_file(dir.path(), DAY);
     let line = session("a.example", None).line();
-    journal::append(&path, &format!("{line}{}", &line[..40])).unwrap();
-    journal::append(&path, &line).unwrap();
+    files_of::append(&path, &format!("{line}{}", &line[..40])).unwrap();
+    files_of::append(&path, &line).unwrap();
     let sum = journal::sum(dir.path(), DAY).unwrap();
     assert_eq!((sum.sessions, sum.damaged), (2, 1));
     assert_eq!(journal::sum(dir.path(), Day(1)).unwrap().sessions, 0, "no file is no fault");
@@ -240,12 +246,12 @@ fn a_restart_neither_repeats_a_report_nor_forgets_one() {
     world.web.answer(OK);
     assert_eq!(world.send(false), (vec![(world.url(), "posted".into())], true));
     // The marks are lost, as when the process ends between the queue and the mark.
-    std::fs::remove_file(journal::marks(&world.files, DAY)).unwrap();
+    std::fs::remove_file(files_of::marks(&world.files, DAY)).unwrap();
     assert_eq!(world.send(false).0.len(), 2);
     assert_eq!(world.jobs().len(), 1, "the report is known in the queue");
     let job = world.jobs()[0].spec.id;
     block_on(world.context.storage.act_on_job(job, JobAction::Cancel, Timestamp(0))).unwrap();
-    assert_eq!(journal::days(&world.files).unwrap(), [DAY]);
+    assert_eq!(files_of::days(&world.files).unwrap(), [DAY]);
 }
 
 #[test]
@@ -324,11 +330,11 @@ fn days_are_sent_when_they_are_over_and_removed_after_sixty() {
     let over = Day(DAY.0 + 1).start();
     assert_eq!(tick(over - Duration::from_secs(1)), 0, "the day is not over");
     assert_eq!(tick(over + Duration::from_secs(4 * 3_600)), 1);
-    assert!(journal::marks(&world.files, DAY).exists());
+    assert!(files_of::marks(&world.files, DAY).exists());
     tick(Day(DAY.0 + 60).start());
-    assert!(journal::sessions(&world.files, DAY).exists());
+    assert!(files_of::day_file(&world.files, DAY).exists());
     tick(Day(DAY.0 + 61).start());
-    assert!(!journal::sessions(&world.files, DAY).exists() && !journal::marks(&world.files, DAY).exists());
+    assert!(!files_of::day_file(&world.files, DAY).exists() && !files_of::marks(&world.files, DAY).exists());
 }
 
 #[test]

@@ -9,13 +9,14 @@ use storage::{
     OrgId, Queued, RecipientState, Refusal, SpecialUse, Spool, Storage,
 };
 
-use super::ENVID;
 use crate::smtp::{canonical_text, domain_of};
 
 /// A report that is ready to go.
-pub(super) struct Letter<'a> {
+pub(crate) struct Letter<'a> {
     /// What it is known by: the same report to the same address has the same one, however often it is tried.
     pub key: [u8; 16],
+    /// Begins its envelope identifier.
+    pub envid: &'a str,
     /// Where it goes.
     pub to: &'a str,
     /// The message, signed.
@@ -28,7 +29,7 @@ pub(super) struct Letter<'a> {
 
 impl Letter<'_> {
     /// Places it. `Ok(false)`: the address is ours, and nobody has it.
-    pub(super) async fn place(self, storage: &Storage) -> storage::Result<bool> {
+    pub(crate) async fn place(self, storage: &Storage) -> storage::Result<bool> {
         let job = JobId(Id(self.key));
         match storage.job(job).await {
             // It was queued before the mark was written, and may be delivered already.
@@ -114,7 +115,7 @@ impl Letter<'_> {
                 in_doubt: 0,
                 delay_notified: false,
             }],
-            envid: Some(format!("{ENVID}{id}")),
+            envid: Some(format!("{}{id}", self.envid)),
             ret: None,
             eight_bit: false,
             binary: false,
