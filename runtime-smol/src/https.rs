@@ -267,7 +267,43 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::task::block_on;
+    use crate::world::{Authority, Dir, Names, Web};
+
+    #[test]
+    fn hg11_a_host_that_never_comes_to_an_end_is_left() {
+        let dir = Dir::new("https-slow");
+        let roots = dir.path().join("roots.pem");
+        let authority = Authority::new(&roots);
+        let resolver = Arc::new(Resolver::open(&Names::start().1).unwrap());
+        let https = Https::new(resolver, ClientTls::open(Some(&roots)).unwrap(), true);
+        let target = |port| Target { host: "a.test".into(), port, path: "/".into() };
+        let limits = Limits { octets: 1_024, time: Duration::from_millis(1_500) };
+        // One that says nothing, not even in TLS.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        std::thread::spawn(move || silent.accept().map(|(mut s, _)| s.read_to_end(&mut Vec::new())));
+        let answer = block_on(https.get(&target(port), limits));
+        assert!(
+            matches!(&answer, Err(Fault::Unreached(why)) if why.contains("no whole answer")),
+            "{answer:?}"
+        );
+        // One that sends more than anybody wants: what stands beyond the limit is not waited for.
+        let web = Web::start(authority.identity(&["a.test"]));
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+        web.answer(format!("{head}{}", "x".repeat(100_000)));
+        assert_eq!(block_on(https.get(&target(web.port()), limits)), Err(Fault::TooLong));
+        // Exactly so much is taken.
+        for (octets, good) in [(1_024, true), (1_025, false)] {
+            let body = "x".repeat(octets);
+            web.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {octets}\r\n\r\n{body}"));
+            assert_eq!(block_on(https.get(&target(web.port()), limits)).is_ok(), good, "{octets}");
+        }
+    }
 
     #[test]
     fn only_https_to_a_host_by_its_name() {
