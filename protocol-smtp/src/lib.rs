@@ -25,6 +25,7 @@ extern crate std;
 pub mod address;
 pub mod client;
 pub mod command;
+pub mod dmarc;
 pub mod dsn;
 pub mod limits;
 pub mod params;

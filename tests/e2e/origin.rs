@@ -389,7 +389,11 @@ fn si34_aggregate_reports_go_to_those_who_ask_and_agree_and_are_read() {
     let received =
         world.inbox.cli_json(&["dmarc-report", "received", "--mailbox", "bob@example.test", "--json"]);
     let report = &received[0];
-    assert_eq!((&report["domain"], &report["from"]), (&json!("junk.test"), &json!("mx.example.test")));
+    assert_eq!(
+        (&report["domain"], &report["from"]),
+        (&json!("junk.test"), &json!("mx.example.test")),
+        "{received}"
+    );
     let row = json!({
         "source": "127.0.0.1", "count": 2, "disposition": "quarantine", "dkim": "fail", "spf": "fail",
         "headerFrom": "junk.test",

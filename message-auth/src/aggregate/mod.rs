@@ -211,15 +211,14 @@ impl Aggregate {
     }
 
     /// The report to the owner of `policy_domain`, where the policy of these domains stands, about a time in
-    /// seconds of the Unix epoch: a whole message, except for its Date field, with CRLF line ends.
+    /// seconds of the Unix epoch, as XML. `None`: nothing is known about them.
     pub fn report(
         &self,
         policy_domain: &str,
         domains: &[&str],
         reporter: Reporter<'_>,
         (begin, end): (u64, u64),
-        to: &[&str],
-    ) -> Option<Vec<u8>> {
+    ) -> Option<String> {
         let known: Vec<&Domain> = domains.iter().filter_map(|d| self.domains.get(*d)).collect();
         let published = known.first()?.published.clone();
         let mut report = Report::new()
@@ -236,8 +235,6 @@ impl Aggregate {
         for (record, count) in rows {
             report.add_record(record.clone().with_count(count));
         }
-        let mut message = Vec::new();
-        report.write_rfc5322(reporter.host, reporter.address, to.iter().copied(), &mut message).ok()?;
-        Some(message)
+        Some(report.to_xml())
     }
 }

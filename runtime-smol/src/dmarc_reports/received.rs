@@ -1,6 +1,8 @@
 //! Reports that others sent here: found in a mailbox, unpacked within limits, and shown.
 
 use message_auth::aggregate::{MESSAGE_MAX, Received, parse_received};
+use protocol_core::message::encoded_word;
+use protocol_core::message::header::unfold;
 use serde_json::{Value, json};
 use storage::{FolderId, Mailbox, Row, Storage};
 
@@ -54,7 +56,8 @@ async fn message(storage: &Storage, mailbox: &Mailbox, row: &Row) -> storage::Re
 fn is_report(header: &[u8]) -> bool {
     let subject = protocol_core::message::Fields::find(header, "Subject");
     subject.is_some_and(|field| {
-        let value = field.value.to_ascii_lowercase();
+        let value = encoded_word::decode(field.value).to_ascii_lowercase();
+        let value: Vec<u8> = unfold(value.as_bytes()).into_owned();
         value.windows(SUBJECT.len()).any(|part| part == SUBJECT)
     })
 }

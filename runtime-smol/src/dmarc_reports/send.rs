@@ -10,13 +10,14 @@ use async_lock::Mutex;
 use message_auth::Verifier;
 use message_auth::aggregate::{Aggregate, Observation, ReportPolicy, Reporter};
 use protocol_core::Timestamp;
+use protocol_smtp::dmarc::AggregateMail;
 use protocol_smtp::tlsrpt::Day;
 use serde_json::{Value, json};
 
 use super::ENVID;
 use crate::admin::{Context, Failure};
 use crate::reports::files::{self, Mark, Marks};
-use crate::reports::{Letter, hex, key};
+use crate::reports::{Letter, compressed, hex, key};
 use crate::signing::{Signing, sign_whole};
 use crate::smtp::open_verifier;
 use crate::wire::wall_now;
@@ -185,11 +186,23 @@ impl Sender {
         };
         let seconds = |at: Timestamp| u64::try_from(at.secs()).unwrap_or_default();
         let time = (seconds(day.start()), seconds(day.last_second()));
-        let Some(report) = sum.report(&policy.domain, domains, reporter, time, &[to]) else {
+        let Some(xml) = sum.report(&policy.domain, domains, reporter, time) else {
             return Ok("not sent: there is nothing to tell");
         };
+        let gzip = compressed(xml).await.map_err(|e| storage::Error::Unavailable(e.to_string()))?;
         let now = wall_now();
-        let bytes = sign_whole(&signer, &report, now);
+        let message = AggregateMail {
+            submitter: hostname,
+            domain: &policy.domain,
+            id: &hex(&key),
+            report_id: reporter.id,
+            from: reporter.address,
+            to,
+            time,
+            gzip: &gzip,
+            now,
+        };
+        let bytes = sign_whole(&signer, &message.build(), now);
         match (Letter { key, envid: ENVID, to, bytes, hostname, now }).place(storage).await? {
             true => {
                 (self.context.wake_queue)();

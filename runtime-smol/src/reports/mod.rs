@@ -5,6 +5,11 @@ pub(crate) mod files;
 mod letter;
 pub(crate) mod notes;
 
+use std::io::{self, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 pub(crate) use letter::Letter;
 pub use notes::Notes;
 
@@ -22,4 +27,14 @@ pub(crate) fn key(hostname: &str, parts: &[&str]) -> [u8; 16] {
 
 pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A report, packed as it is sent.
+pub(crate) async fn compressed(text: String) -> io::Result<Vec<u8>> {
+    blocking::unblock(move || {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(text.as_bytes())?;
+        gzip.finish()
+    })
+    .await
 }

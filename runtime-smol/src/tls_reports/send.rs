@@ -2,15 +2,13 @@
 //! needs any more are removed.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
 use async_lock::Mutex;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use protocol_core::Timestamp;
 use protocol_smtp::tlsrpt::{
     Aggregate, Day, Destination, MEDIA_TYPE, Mail, RECORD_PREFIX, Report, destinations,
@@ -22,7 +20,7 @@ use crate::admin::{Context, Failure};
 use crate::dns::Resolver;
 use crate::https::{self, Fault, Https, Limits, Target};
 use crate::reports::files::{self, Mark, Marks};
-use crate::reports::{Letter, hex, key};
+use crate::reports::{Letter, compressed, hex, key};
 use crate::signing::{Signing, sign_whole};
 use crate::tls::ClientTls;
 use crate::wire::wall_now;
@@ -296,15 +294,6 @@ impl Sender {
     fn key(&self, parts: &[&str]) -> [u8; 16] {
         key(&self.context.config.server.hostname, parts)
     }
-}
-
-async fn compressed(json: String) -> io::Result<Vec<u8>> {
-    blocking::unblock(move || {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        gzip.write_all(json.as_bytes())?;
-        gzip.finish()
-    })
-    .await
 }
 
 /// The days that have files, for the command line.
