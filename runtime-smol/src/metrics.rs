@@ -60,6 +60,8 @@ pub struct Metrics {
     pub deliveries: Labelled,
     /// Deliveries into mailboxes.
     pub local_deliveries: AtomicU64,
+    /// When the certificate that we present ends, in seconds of the Unix epoch; 0 when that is not known.
+    pub certificate_not_after: AtomicI64,
     /// Jobs in the queue when it was last looked at.
     pub queue_depth: AtomicI64,
     /// 1 while the name servers leave out what DNSSEC needs.
@@ -81,6 +83,7 @@ pub static METRICS: Metrics = Metrics {
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
+    certificate_not_after: AtomicI64::new(0),
     queue_depth: AtomicI64::new(0),
     dnssec_stripped: AtomicI64::new(0),
 };
@@ -113,6 +116,12 @@ impl Metrics {
                 "1 while the name servers leave out what DNSSEC needs: no delivery is under DANE.",
                 "gauge",
                 self.dnssec_stripped.load(Ordering::Relaxed),
+            ),
+            (
+                "certificate_not_after_seconds",
+                "When our certificate ends.",
+                "gauge",
+                self.certificate_not_after.load(Ordering::Relaxed),
             ),
             ("tls_failures_total", "Failed TLS handshakes.", "counter", signed(&self.tls_failures)),
             (

@@ -262,7 +262,7 @@ fn local_recipients_are_delivered_without_leaving_the_machine() {
 }
 
 #[test]
-fn submission_refuses_with_the_codes_of_the_specification() {
+fn si27_submission_refuses_with_the_codes_of_the_specification() {
     if !have(&["python3"]) {
         return;
     }

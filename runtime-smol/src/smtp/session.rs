@@ -149,7 +149,8 @@ pub(super) struct Connection {
     login: Option<Login>,
     /// Who logged in.
     pub account: Option<Mailbox>,
-    pub transaction: Option<Transaction>,
+    /// On the heap while it lasts: an idle connection would keep room for it.
+    pub transaction: Option<Box<Transaction>>,
     /// TLS version and cipher.
     pub tls: Option<String>,
     told_to_stop: bool,
@@ -264,7 +265,7 @@ impl Connection {
             }
         }
         let origin = self.ask_about_sender(&sender, session);
-        self.transaction = Some(Transaction::new(sender, ask.params(), origin));
+        self.transaction = Some(Box::new(Transaction::new(sender, ask.params(), origin)));
         ask.accept(session, out);
     }
 
@@ -294,7 +295,7 @@ impl Connection {
         };
         let octets = finish.octets();
         let iprev = transaction.origin.iprev().await;
-        match self.store(transaction, iprev, octets, session).await {
+        match self.store(*transaction, iprev, octets, session).await {
             Ok(id) => finish.accept(&id, session, out),
             Err(why) => finish.refuse(&why, session, out),
         }

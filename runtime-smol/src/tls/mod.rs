@@ -4,6 +4,7 @@
 
 pub mod binding;
 pub mod client;
+pub mod expiry;
 mod files;
 mod judge;
 pub mod server;

@@ -1,18 +1,23 @@
 //! The certificate we present, for each kind of port, replaced without a restart.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_io::Timer;
 use rustls::ServerConfig;
+use rustls_pki_types::UnixTime;
 
 use super::files::{self, Stamp};
-use super::{Error, binding, provider};
+use super::{Error, binding, expiry, provider};
 use crate::config::Config;
+use crate::metrics::METRICS;
 
 /// How often the files are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How many looks there are from one look at the certificate's time to the next.
+const LOOKS_A_DAY: u32 = 86_400 / 5;
 
 /// Which protocol names (RFC 7301) a port answers to. A client that offers names, none of them the port's
 /// own, gets alert 120.
@@ -31,6 +36,7 @@ pub struct Identity {
     imap: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
     end_point: Option<Vec<u8>>,
+    not_after: Option<UnixTime>,
 }
 
 impl Identity {
@@ -113,16 +119,32 @@ impl ServerTls {
         self.reload().map(|()| true)
     }
 
-    /// Watches the files for ever. A pair that does not fit together (one of two files replaced) is tried
+    /// Warns of a certificate that ends soon, and shows in /metrics when it does.
+    fn look_at_the_time(&self) {
+        let Some(not_after) = self.identity().not_after else { return };
+        let secs = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
+        METRICS.certificate_not_after.store(secs, Ordering::Relaxed);
+        if let Some(why) = expiry::warning(not_after, UnixTime::now()) {
+            tracing::warn!(path = %self.cert.display(), "{why}");
+        }
+    }
+
+    /// Watches the files for ever, and once a day the certificate's time. A pair that does not fit together (one of two files replaced) is tried
     /// again at the next look, and complained about once.
     pub async fn watch(&self) {
         let mut complained = None;
+        let mut looks = 0u32;
         loop {
+            if looks.is_multiple_of(LOOKS_A_DAY) {
+                self.look_at_the_time();
+            }
+            looks = looks.wrapping_add(1);
             Timer::after(WATCH_INTERVAL).await;
             match self.reload_if_changed() {
                 Ok(false) => {}
                 Ok(true) => {
                     complained = None;
+                    looks = 0;
                     tracing::info!(path = %self.cert.display(), "the certificate was replaced");
                 }
                 Err(e) if complained.as_ref() == Some(&e) => {}
@@ -138,6 +160,7 @@ impl ServerTls {
 fn identity(cert: &std::path::Path, key: &std::path::Path) -> Result<Identity, Error> {
     let pair = files::read(cert, key)?;
     let end_point = pair.chain.first().and_then(|c| binding::end_point(c));
+    let not_after = pair.chain.first().and_then(expiry::not_after);
     let base = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| Error(e.to_string()))?
@@ -151,5 +174,11 @@ fn identity(cert: &std::path::Path, key: &std::path::Path) -> Result<Identity, E
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(1024);
         Arc::new(config)
     };
-    Ok(Identity { smtp: with(&["smtp"]), imap: with(&["imap"]), http: with(&["h2", "http/1.1"]), end_point })
+    Ok(Identity {
+        smtp: with(&["smtp"]),
+        imap: with(&["imap"]),
+        http: with(&["h2", "http/1.1"]),
+        end_point,
+        not_after,
+    })
 }

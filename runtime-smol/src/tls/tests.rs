@@ -98,6 +98,61 @@ fn si41_a_protocol_name_of_another_port_gets_alert_120() {
     }
 }
 
+/// The first message of a client (RFC 5246 §7.4.1.2) that offers one version and one cipher suite.
+fn client_hello(version: [u8; 2], suite: [u8; 2]) -> Vec<u8> {
+    let extensions = [
+        0, 10, 0, 4, 0, 2, 0, 23, // supported_groups: secp256r1
+        0, 13, 0, 6, 0, 4, 4, 3, 4, 1, // signature_algorithms: ECDSA and RSA with SHA-256
+    ];
+    let mut body = version.to_vec();
+    body.extend([7; 32]);
+    body.extend([0, 0, 2, suite[0], suite[1], 1, 0, 0, extensions.len() as u8]);
+    body.extend(extensions);
+    let mut record = vec![22, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8];
+    record.extend(body);
+    record
+}
+
+#[test]
+fn dt11_old_versions_rsa_key_exchange_and_floods_of_records_are_refused_and_there_is_no_early_data() {
+    let dir = Dir::new("old");
+    let server = ServerTls::open(&dir.config(&[])).unwrap();
+    let hear = |octets: &[u8]| {
+        let mut connection = ServerConnection::new(server.identity().config(Alpn::Smtp)).unwrap();
+        let (mut rest, mut error) = (octets, None);
+        while !rest.is_empty() && error.is_none() {
+            assert!(connection.read_tls(&mut rest).is_ok_and(|n| n > 0));
+            error = connection.process_new_packets().err();
+        }
+        let mut said = Vec::new();
+        while connection.wants_write() && connection.write_tls(&mut said).is_ok_and(|n| n > 0) {}
+        (error, said)
+    };
+    const ECDHE: [u8; 2] = [0xc0, 0x2b];
+    for (version, suite, alert) in [
+        ([3, 1], ECDHE, 70),     // TLS 1.0: protocol_version
+        ([3, 2], ECDHE, 70),     // TLS 1.1
+        ([3, 3], [0, 0x9c], 40), // RSA key exchange: handshake_failure
+        ([3, 3], [0, 0x05], 40), // RC4
+    ] {
+        let (error, said) = hear(&client_hello(version, suite));
+        assert!(error.is_some(), "{version:?} {suite:?}");
+        assert_eq!(said.last(), Some(&alert), "{version:?} {suite:?}: {error:?}");
+    }
+    let (error, said) = hear(&client_hello([3, 3], ECDHE));
+    assert!(error.is_none() && said[5] == 2, "what is offered by the book is answered: {error:?}");
+    // Records that say nothing, before and behind the first message.
+    let change = [20, 3, 3, 0, 1, 1].repeat(100);
+    let empty = [22, 3, 3, 0, 0].repeat(100);
+    for flood in [&change, &empty] {
+        assert!(hear(flood).0.is_some());
+        assert!(hear(&[client_hello([3, 3], ECDHE), flood.clone()].concat()).0.is_some());
+    }
+    for alpn in [Alpn::Smtp, Alpn::Imap, Alpn::Http] {
+        assert_eq!(server.identity().config(alpn).max_early_data_size, 0);
+    }
+}
+
 #[test]
 fn a_self_signed_certificate_is_made_once_recorded_as_invalid_and_trusted_as_an_extra_root() {
     let dir = Dir::new("roots");
