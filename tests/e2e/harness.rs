@@ -358,6 +358,8 @@ impl Raw {
                 Ok(0) => return None,
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                // A read with a time-out is not taken up again behind a signal.
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => panic!("no answer: {e}"),
             }
         }
@@ -389,6 +391,7 @@ impl Raw {
             }
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return None,
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
             }

@@ -35,7 +35,7 @@ impl Connection {
             Ok(false) => return append.refuse(No::OverQuota, session, out),
             Err(error) => return append.refuse(reason(&error), session, out),
         }
-        self.incoming = Some(Incoming {
+        self.incoming = Some(Box::new(Incoming {
             folder,
             flags: NamedFlags {
                 system: Flags(append.system().0),
@@ -45,7 +45,7 @@ impl Connection {
             spool: self.app.storage.spool(),
             scanner: Scanner::new().with_own_host(&self.app.config.server.hostname),
             failed: None,
-        });
+        }));
         append.accept(session, out);
     }
 
@@ -73,6 +73,7 @@ impl Connection {
         let (Some(incoming), Some(account)) = (self.incoming.take(), self.account.clone()) else {
             return running.no(No::Unavailable, session, out);
         };
+        let incoming = *incoming;
         if let Some(error) = incoming.failed {
             return refuse(running, &error, session, out);
         }

@@ -99,8 +99,8 @@ pub(super) struct Connection {
     login: Option<Login>,
     pub account: Option<Mailbox>,
     pub selected: Option<Selected>,
-    /// A message that APPEND is sending.
-    pub incoming: Option<Incoming>,
+    /// A message that APPEND is sending; on the heap, for it is seldom there.
+    pub incoming: Option<Box<Incoming>>,
     told_to_stop: bool,
 }
 
@@ -114,13 +114,14 @@ impl Handler<ServerSession> for Connection {
     ) -> io::Result<()> {
         match step {
             Step::Connect(connect) => connect.accept(session, out),
-            Step::Authenticate(ask) => self.authenticate(ask, session, out, wire).await,
+            // On the heap while they last: an idle connection would keep room for the largest of them.
+            Step::Authenticate(ask) => Box::pin(self.authenticate(ask, session, out, wire)).await,
             Step::Command(running, request) => {
-                return self.command(running, request, session, out, wire).await;
+                return Box::pin(self.command(running, request, session, out, wire)).await;
             }
-            Step::Append(append) => self.append(append, session, out).await,
-            Step::Chunk(octets) => self.chunk(octets).await,
-            Step::Appended(running) => self.appended(running, session, out).await,
+            Step::Append(append) => Box::pin(self.append(append, session, out)).await,
+            Step::Chunk(octets) => Box::pin(self.chunk(octets)).await,
+            Step::Appended(running) => Box::pin(self.appended(running, session, out)).await,
             Step::Discard => self.incoming = None,
             Step::UpgradeTls(upgrade) => {
                 wire.flush(out).await?;
