@@ -213,6 +213,12 @@ impl Inner {
                 report.missing.push(object.key);
             }
         }
+        if !report.missing.is_empty() {
+            // Where rows went, what counted them may have stayed.
+            for mailbox in known.mailboxes.values() {
+                self.settle(self.store.recount(mailbox.id).await)?;
+            }
+        }
         // The last process ended between their commit and their mark, or was too old to make marks.
         self.confirm(&late).await;
         Ok(report)

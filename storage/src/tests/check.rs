@@ -260,6 +260,27 @@ fn wrong_counters_are_named_and_repair_puts_them_right() {
 }
 
 #[test]
+fn counters_that_outlived_their_rows_are_put_right_when_storage_opens() {
+    let mut world = World::new();
+    let lost = world.accept("lost").unwrap()[0].row.message;
+    world.accept("kept").unwrap();
+    lose_row(&world, lost);
+    let state = block_on(world.store.rows().mailbox_states(&[world.mailbox.id])).unwrap().remove(0).unwrap();
+    let mut inbox = state.folders.iter().find(|folder| folder.name == "INBOX").unwrap().clone();
+    (inbox.messages, inbox.unseen, inbox.size) = (2, 2, 8);
+    let mut row = state.row.clone();
+    row.mailbox.used_bytes = 8;
+    let writes = Writes { mailboxes: vec![row], folders: vec![inbox], ..Writes::default() };
+    block_on(world.store.rows().apply("test", writes)).unwrap();
+    world.reopen();
+    assert_eq!(world.storage.start_report().restored, 1);
+    let report = block_on(world.storage.check(false)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let inbox = block_on(world.store.load_folder(world.folder_id("INBOX"))).unwrap().0;
+    assert_eq!((inbox.messages, inbox.unseen, inbox.size), (2, 2, 8));
+}
+
+#[test]
 fn a_missing_object_is_named() {
     let world = World::new();
     let message = world.accept("x").unwrap()[0].row.message;
