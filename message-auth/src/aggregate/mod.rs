@@ -30,6 +30,8 @@ pub use received::{MESSAGE_MAX, RATIO_MAX, Received, ReceivedRow, UNPACKED_MAX, 
 
 /// Different rows of one day that are kept; what comes later is counted in no report.
 pub const ROWS_MAX: usize = 100_000;
+/// Domains of one day that are told; what comes later under other names is in no report.
+pub const DOMAINS_MAX: usize = 10_000;
 /// Signatures of one message that a report names (RFC 9990 §3.1.1.9).
 const SIGNATURES_SHOWN: usize = 10;
 
@@ -189,6 +191,9 @@ impl Aggregate {
     /// Adds one message.
     pub fn add(&mut self, observation: Observation) {
         let Observation { published, record } = observation;
+        if self.domains.len() >= DOMAINS_MAX && !self.domains.contains_key(&published.domain) {
+            return;
+        }
         let domain = self
             .domains
             .entry(published.domain.clone())
@@ -205,9 +210,14 @@ impl Aggregate {
         }
     }
 
-    /// The domains that something is known about.
-    pub fn domains(&self) -> impl Iterator<Item = &str> {
-        self.domains.keys().map(String::as_str)
+    /// The domains that something is known about, those with the most messages first: names that somebody made up
+    /// to keep us busy come last.
+    pub fn domains(&self) -> Vec<&str> {
+        let count = |domain: &Domain| domain.rows.values().map(|n| u64::from(*n)).sum::<u64>();
+        let mut all: Vec<(u64, &str)> =
+            self.domains.iter().map(|(name, domain)| (count(domain), name.as_str())).collect();
+        all.sort_by_key(|(count, name)| (std::cmp::Reverse(*count), *name));
+        all.into_iter().map(|(_, name)| name).collect()
     }
 
     /// The report to the owner of `policy_domain`, where the policy of these domains stands, about a time in

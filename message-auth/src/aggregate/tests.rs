@@ -46,7 +46,7 @@ fn a_day_becomes_a_report_that_is_read_back() {
         assert_eq!((read.domain(), &read), (domain, &observed(domain, last)));
         day.add(read);
     }
-    assert_eq!(day.domains().collect::<Vec<_>>(), ["a.test", "other.test", "sub.a.test"]);
+    assert_eq!(day.domains(), ["a.test", "other.test", "sub.a.test"]);
     let reporter = Reporter { host: "mx.here.test", address: "dmarc@mx.here.test", id: "1.a.test" };
     let time = (1_790_000_000, 1_790_086_400);
     let xml = day.report("a.test", &["a.test", "sub.a.test"], reporter, time).unwrap();
@@ -68,6 +68,18 @@ fn a_day_becomes_a_report_that_is_read_back() {
     };
     assert_eq!(report.rows, [row(1, 2, "a.test"), row(2, 1, "sub.a.test")]);
     assert_eq!(day.report("none.test", &["none.test"], reporter, time), None);
+}
+
+#[test]
+fn domains_are_bounded_and_the_busiest_come_first() {
+    let mut day = Aggregate::default();
+    for n in 0..DOMAINS_MAX {
+        day.add(observed(&format!("d{n:05}.test"), 1));
+    }
+    day.add(observed("one-more.test", 1));
+    assert_eq!(day.domains().len(), DOMAINS_MAX);
+    day.add(observed("d00007.test", 1));
+    assert_eq!(day.domains()[..2], ["d00007.test", "d00000.test"]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::reports::files::{self, Mark, Marks};
 use crate::reports::{Letter, compressed, hex, key};
 use crate::signing::{Signing, sign_whole};
 use crate::smtp::open_verifier;
-use crate::wire::wall_now;
+use crate::wire::{monotonic_now, wall_now};
 
 /// How often the running server looks whether there is something to send.
 const TICK: Duration = Duration::from_secs(600);
@@ -30,6 +30,9 @@ const SPREAD_SECS: u64 = 4 * 3_600;
 const RETRY: Duration = Duration::from_secs(3_600);
 /// From the end of a day until what fails is given up.
 const GIVE_UP: Duration = Duration::from_secs(48 * 3_600);
+/// How long one run asks where reports go: slow name servers of some do not hold up the reports of all. What was not
+/// asked is asked by the next run.
+const ASKING: Duration = Duration::from_secs(3_600);
 /// Days that files are kept.
 const KEEP_DAYS: i64 = 60;
 
@@ -127,7 +130,13 @@ impl Sender {
         // Domains under one policy are told of in one report.
         let mut policies: BTreeMap<String, (ReportPolicy, Vec<&str>)> = BTreeMap::new();
         let mut done = true;
+        let began = monotonic_now();
         for domain in sum.domains() {
+            if monotonic_now().since(began) > ASKING {
+                tracing::warn!(%day, "it takes too long to ask where DMARC reports go");
+                done = last;
+                break;
+            }
             match self.verifier.report_policy(domain.to_owned()).await {
                 Ok(Some(policy)) => {
                     let entry = policies.entry(policy.domain.clone());
@@ -245,7 +254,7 @@ pub(crate) async fn list(dir: &Path) -> Result<Value, Failure> {
             let ((sum, _), marks) = (sum(&dir, day)?, Marks::read(&dir, day)?);
             all.push(json!({
                 "day": day.to_string(),
-                "domains": sum.domains().count(),
+                "domains": sum.domains().len(),
                 "reports": marks.sent,
                 "state": if marks.is_done() { "done" } else { "waiting" },
             }));

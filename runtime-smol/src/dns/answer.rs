@@ -42,7 +42,7 @@ impl Answer {
 /// How far a question has come.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
-    /// The name that is looked for now.
+    /// The name that is asked for at this step: the question's own, or where aliases have led.
     pub(super) at: Name,
     pub(super) aliases: usize,
     secure: bool,

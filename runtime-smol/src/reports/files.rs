@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Octets of a line that is read; no line that was written is longer.
 const LINE_MAX: u64 = 256 * 1024;
+/// Octets of one day's file. Whoever is refused is noted too, so that without a limit strangers could fill the disk.
+const DAY_MAX: u64 = 256 * 1024 * 1024;
 
 /// The file of what was noted on a day.
 pub(crate) fn day_file(dir: &Path, day: Day) -> PathBuf {
@@ -31,7 +33,11 @@ pub(crate) fn append(path: &Path, lines: &str) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut last = *b"\n";
-    if file.metadata()?.len() > 0 {
+    let length = file.metadata()?.len();
+    if length.saturating_add(lines.len() as u64) > DAY_MAX {
+        return Err(io::Error::other("the file of this day is full"));
+    }
+    if length > 0 {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
     }
@@ -140,4 +146,24 @@ pub(crate) fn mark(dir: &Path, day: Day, mark: &Mark) -> io::Result<()> {
     let line = serde_json::to_string(mark).map_err(io::Error::other)?;
     append(&path, &format!("{line}\n"))?;
     fs::File::open(&path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_days_file_has_an_end() {
+        let dir = std::env::temp_dir().join(format!("inbox-reports-{}", std::process::id()));
+        let path = day_file(&dir, Day(20_000));
+        append(&path, "one\n").unwrap();
+        // Nearly full, without writing so much: the hole takes no room on the disk.
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(DAY_MAX - 5).unwrap();
+        // A line that a crash cut off is ended first, which takes one octet more.
+        append(&path, "1234").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), DAY_MAX);
+        assert!(append(&path, "x").is_err());
+        assert_eq!(fs::metadata(&path).unwrap().len(), DAY_MAX);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
