@@ -11,6 +11,7 @@ mod session;
 mod source;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use async_io::Timer;
 use futures_lite::future;
 use protocol_core::Timestamp;
 use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError};
-use storage::Job;
+use storage::{Job, JobState, JobWrite};
 
 use crate::app::App;
 use crate::metrics::METRICS;
@@ -30,6 +31,9 @@ use convert::fence_of;
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// A monotonic clock may run a tenth faster or slower than the store's.
+const DRIFT: u32 = 10;
 
 /// How often the state of the name servers is looked at; they are asked again when it is time.
 const DNSSEC_INTERVAL: Duration = Duration::from_secs(300);
@@ -50,7 +54,8 @@ pub fn policy(outbound: &config::Outbound) -> Policy {
     }
 }
 
-/// Wall-clock time that never runs backwards: anchored once, then counted by the monotonic clock.
+/// The queue's own time, which never runs backwards: the store's clock as it was at start, counted on by the
+/// monotonic clock. What storage keeps is in the store's time; `Worker::lead` is how far that is ahead.
 #[derive(Clone, Copy)]
 struct Anchor(Timestamp, Instant);
 
@@ -76,6 +81,8 @@ struct Worker {
     anchor: Anchor,
     events: Sender<Event>,
     held: Mutex<HashMap<JobKey, Held>>,
+    /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
+    lead: AtomicI64,
 }
 
 /// Runs the queue until the server stops; every job it holds then is finished or given back.
@@ -85,11 +92,12 @@ pub async fn run(app: Arc<App>) {
         return tracing::error!("no randomness for the queue: nothing is delivered");
     }
     let node = u64::from_le_bytes(seed[..8].try_into().unwrap_or_default());
-    let anchor = Anchor(wall_now(), monotonic());
+    let anchor = Anchor(app.storage.store_now(), monotonic());
     let (events, inbox) = async_channel::unbounded();
     let owner = format!("{}-{node:016x}", app.config.server.hostname);
     let mut queue = Queue::new(policy(&app.config.outbound), NodeId(node), seed);
-    let worker = Arc::new(Worker { app, owner, anchor, events, held: Mutex::default() });
+    let worker =
+        Arc::new(Worker { app, owner, anchor, events, held: Mutex::default(), lead: AtomicI64::new(0) });
     let mut stopping = false;
     loop {
         while let Some(effect) = queue.poll(anchor.now()) {
@@ -112,6 +120,9 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
+/// Small rows of one table that one cleaning looks at.
+const SMALL_ROWS_MAX: usize = 2_000;
+
 /// Removes what is older than its retention, for ever.
 pub async fn clean(app: Arc<App>) {
     loop {
@@ -119,6 +130,12 @@ pub async fn clean(app: Arc<App>) {
         let now = wall_now();
         let dead = now - app.config.outbound.dead_job_retention;
         let deliveries = now - app.config.outbound.delivery_retention;
+        let small = app.storage.store().clean_slots(app.storage.store_now(), SMALL_ROWS_MAX).await;
+        match &small {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "removed counters, suppressions and keys that were over"),
+            Err(error) => tracing::warn!(%error, "counters, suppressions and keys could not be cleaned"),
+        }
         match app.storage.clean_jobs(dead, deliveries).await {
             Ok((0, 0)) => {}
             Ok((dead, deliveries)) => tracing::info!(dead, deliveries, "removed what was past its retention"),
@@ -213,7 +230,8 @@ impl Worker {
                 Event::Saved { fence, result: self.save(fence, settlement).await }
             }
             Effect::Release { fence, due } => {
-                let result = self.app.storage.release_job(fence_of(fence), due).await;
+                let release = JobWrite::Release { due: self.to_store(due) };
+                let result = self.app.storage.write_job(fence_of(fence), release).await;
                 Event::Released { fence, result: result.map_err(store_error) }
             }
             Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
@@ -254,12 +272,22 @@ impl Worker {
         }
     }
 
+    /// The same moment on the store's clock.
+    fn to_store(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add(self.lead.load(Ordering::Relaxed)))
+    }
+
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
-        let now = self.anchor.now();
-        match self.app.storage.claim_jobs(&self.owner, now, lease, CLOCK_SKEW, limit).await {
-            Ok(jobs) => {
+        let asked = self.anchor.now();
+        match self.app.storage.claim_jobs(&self.owner, lease, CLOCK_SKEW, limit).await {
+            Ok((now, mut jobs)) => {
+                let lead = now.0 - asked.0;
+                self.lead.store(lead, Ordering::Relaxed);
+                jobs.retain(|job| job.state == JobState::Processing);
                 let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
-                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), now + lease)).collect();
+                // Counted from before the claim, and shorter: clocks that count differently must not matter.
+                let until = asked + (lease - lease / DRIFT);
+                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), until, lead)).collect();
                 let mut table = self.table();
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
@@ -275,9 +303,9 @@ impl Worker {
     }
 
     async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
-        let now = self.anchor.now();
-        let renewed = self.app.storage.renew_job(fence_of(fence), now, lease).await;
-        renewed.map(|()| now + lease).map_err(store_error)
+        let asked = self.anchor.now();
+        let renewed = self.app.storage.write_job(fence_of(fence), JobWrite::Renew { lease }).await;
+        renewed.map(|()| asked + (lease - lease / DRIFT)).map_err(store_error)
     }
 
     async fn record_dot(
@@ -286,10 +314,12 @@ impl Worker {
         recipients: &[u16],
         lease: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let until = self.renew(fence, lease).await?;
-        let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
-        let recorded = self.app.storage.dot_sent(fence_of(fence), &recipients, self.anchor.now()).await;
-        recorded.map(|()| until).map_err(store_error)
+        let asked = self.anchor.now();
+        let recipients = recipients.iter().map(|n| usize::from(*n)).collect();
+        // Longer than it is taken for here, by what clocks may differ.
+        let dot = JobWrite::Dot { recipients, lease: lease + lease / (DRIFT - 1) };
+        let recorded = self.app.storage.write_job(fence_of(fence), dot).await;
+        recorded.map(|()| asked + lease).map_err(store_error)
     }
 
     fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
@@ -313,11 +343,13 @@ impl Worker {
     async fn save(&self, fence: Fence, settlement: Settlement) -> Result<(), StoreError> {
         let held = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
         let Some(Held { job, tried, .. }) = held else { return Err(StoreError::Stale) };
-        let now = self.anchor.now();
+        let now = self.to_store(self.anchor.now());
+        let settlement =
+            Settlement { next_due: settlement.next_due.map(|due| self.to_store(due)), ..settlement };
         let also = notice::build(&self.app, &job, &settlement, &tried, now).await?;
         let has_jobs = also.as_ref().is_some_and(|(_, accept)| !accept.jobs.is_empty());
         let update = convert::update(&job, &settlement, &tried, now);
-        match self.app.storage.save_job(&job, update, also, now).await {
+        match self.app.storage.save_job(&job, update, also).await {
             Ok(_) => {
                 if has_jobs {
                     self.app.queued.notify(usize::MAX);

@@ -87,8 +87,7 @@ impl Connection {
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
             deliveries: deliveries(transaction, id, structure, &edit, &received, judged.place, now),
-            queued: None,
-            jobs: Vec::new(),
+            ..Accept::default()
         };
         let (queued_form, queued_edit) = &for_queue;
         let accept =
@@ -209,6 +208,8 @@ impl Connection {
                 created: now,
                 start: now,
                 due: now,
+                deliver_by: None,
+                counted: None,
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
