@@ -7,6 +7,7 @@
 //! `dbserver ADDRESS [mem://|surrealkv://PATH]` prints `listening on ADDRESS` when it is ready, and ends when its
 //! standard input does, so that it never outlives the test. With `DATABASE_USERNAME` and `DATABASE_PASSWORD` in its
 //! environment nobody else may read or write.
+#![recursion_limit = "512"] // the futures of the engine are deep
 #![allow(clippy::disallowed_methods)] // a program of its own, which reads its environment
 
 use std::collections::HashMap as StdMap;
