@@ -56,6 +56,8 @@ pub struct Metrics {
     pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
     pub login_failures: Labelled,
+    /// Connections that messages went out over: made for them, or kept from the message before.
+    pub outbound_connections: Labelled,
     /// Outbound delivery attempts, by outcome.
     pub deliveries: Labelled,
     /// Deliveries into mailboxes.
@@ -81,6 +83,7 @@ pub static METRICS: Metrics = Metrics {
     signatures_repeated: AtomicU64::new(0),
     messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
+    outbound_connections: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
     certificate_not_after: AtomicI64::new(0),
@@ -100,6 +103,12 @@ impl Metrics {
             ("origin_results_total", "Results of the checks of origin.", "result", &self.origin_results),
             ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
             ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
+            (
+                "outbound_connections_total",
+                "Connections that messages went out over.",
+                "kind",
+                &self.outbound_connections,
+            ),
             ("deliveries_total", "Delivery attempts for recipients.", "outcome", &self.deliveries),
         ];
         for (name, help, label, counter) in labelled {

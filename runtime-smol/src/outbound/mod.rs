@@ -3,6 +3,8 @@
 
 mod attempt;
 mod convert;
+mod dial;
+mod kept;
 mod noted;
 mod notice;
 mod plan;
@@ -11,15 +13,18 @@ mod session;
 mod source;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
-use futures_lite::future;
+use futures_lite::{FutureExt, future};
 use protocol_core::Timestamp;
-use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError};
+use protocol_smtp::queue::{
+    Effect, Event, Fence, Health, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
+};
 use storage::{Job, JobState, JobWrite};
 
 use crate::app::App;
@@ -28,6 +33,7 @@ use crate::wire::wall_now;
 use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
 use convert::fence_of;
+use kept::Kept;
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
@@ -83,6 +89,7 @@ struct Worker {
     held: Mutex<HashMap<JobKey, Held>>,
     /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
     lead: AtomicI64,
+    kept: Arc<Kept>,
 }
 
 /// Runs the queue until the server stops; every job it holds then is finished or given back.
@@ -96,8 +103,15 @@ pub async fn run(app: Arc<App>) {
     let (events, inbox) = async_channel::unbounded();
     let owner = format!("{}-{node:016x}", app.config.server.hostname);
     let mut queue = Queue::new(policy(&app.config.outbound), NodeId(node), seed);
-    let worker =
-        Arc::new(Worker { app, owner, anchor, events, held: Mutex::default(), lead: AtomicI64::new(0) });
+    let worker = Arc::new(Worker {
+        app,
+        owner,
+        anchor,
+        events,
+        held: Mutex::default(),
+        lead: AtomicI64::new(0),
+        kept: Arc::default(),
+    });
     let mut stopping = false;
     loop {
         while let Some(effect) = queue.poll(anchor.now()) {
@@ -114,6 +128,7 @@ pub async fn run(app: Arc<App>) {
                 stopping = true;
                 queue.handle(Event::Paused(true), anchor.now());
                 worker.stop_attempts();
+                worker.kept.end_all();
             }
             Happened::Deadline => {}
         }
@@ -209,7 +224,21 @@ impl Worker {
     }
 
     async fn perform(self: Arc<Self>, effect: Effect) {
-        let event = match effect {
+        let otherwise = after_panic(&effect);
+        let Some(event) = despite_panic(self.event_of(effect), otherwise).await else { return };
+        if let Event::Attempted { fence, .. } = &event {
+            self.end_attempt(*fence);
+        }
+        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
+            && *result != Err(StoreError::Unavailable)
+        {
+            self.forget(*fence);
+        }
+        let _ = self.events.send(event).await;
+    }
+
+    async fn event_of(&self, effect: Effect) -> Option<Event> {
+        Some(match effect {
             Effect::Claim { limit, lease } => self.claim(usize::from(limit), lease).await,
             Effect::Renew { fence, lease } => {
                 Event::Renewed { fence, result: self.renew(fence, lease).await }
@@ -218,14 +247,12 @@ impl Worker {
                 let result = self.record_dot(fence, &recipients, lease).await;
                 Event::DotRecorded { fence, result }
             }
-            Effect::Deliver { fence, recipients, attempt, .. } => match self.begin_attempt(fence) {
-                Some((job, control)) => {
-                    let tried =
-                        attempt::run(&self.app, &job, &recipients, fence, control, &self.events).await;
-                    self.attempted(fence, attempt, tried)
-                }
-                None => return,
-            },
+            Effect::Deliver { fence, recipients, attempt, .. } => {
+                let (job, control) = self.begin_attempt(fence)?;
+                let means = (&*self.app, &self.kept);
+                let tried = attempt::run(means, &job, &recipients, fence, control, &self.events).await;
+                self.attempted(fence, attempt, tried)
+            }
             Effect::Save { fence, settlement } => {
                 Event::Saved { fence, result: self.save(fence, settlement).await }
             }
@@ -234,14 +261,8 @@ impl Worker {
                 let result = self.app.storage.write_job(fence_of(fence), release).await;
                 Event::Released { fence, result: result.map_err(store_error) }
             }
-            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
-        };
-        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
-            && *result != Err(StoreError::Unavailable)
-        {
-            self.forget(*fence);
-        }
-        let _ = self.events.send(event).await;
+            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
+        })
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, Held>> {
@@ -331,9 +352,15 @@ impl Worker {
         Some((held.job.clone(), receiver))
     }
 
+    /// Nobody is there to be told anything.
+    fn end_attempt(&self, fence: Fence) {
+        if let Some(held) = self.table().get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch) {
+            held.control = None;
+        }
+    }
+
     fn attempted(&self, fence: Fence, attempt: u32, outcome: Attempted) -> Event {
         if let Some(held) = self.table().get_mut(&fence.job) {
-            held.control = None;
             held.tried = outcome.tried;
             log_attempt(&held.job, attempt, &outcome.verdicts, &held.tried, outcome.took);
         }
@@ -364,6 +391,37 @@ impl Worker {
     }
 }
 
+/// What the queue is told when carrying out an effect ended in a panic: nothing may wait for an answer for ever, and
+/// no lease be renewed for work that nobody does.
+fn after_panic(effect: &Effect) -> Option<Event> {
+    let unavailable = StoreError::Unavailable;
+    Some(match effect {
+        Effect::Claim { .. } => Event::ClaimFailed,
+        Effect::Renew { fence, .. } => Event::Renewed { fence: *fence, result: Err(unavailable) },
+        Effect::RecordDot { fence, .. } => Event::DotRecorded { fence: *fence, result: Err(unavailable) },
+        // Who may have the message already is known to the queue, which recorded the final dot.
+        Effect::Deliver { fence, recipients, .. } => Event::Attempted {
+            fence: *fence,
+            verdicts: recipients.iter().map(|index| (*index, Verdict::NotTried)).collect(),
+            health: Health::Good,
+        },
+        Effect::Save { fence, .. } => Event::Saved { fence: *fence, result: Err(unavailable) },
+        Effect::Release { fence, .. } => Event::Released { fence: *fence, result: Err(unavailable) },
+        Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
+    })
+}
+
+async fn despite_panic(work: impl Future<Output = Option<Event>>, otherwise: Option<Event>) -> Option<Event> {
+    // What the work shares with others is behind locks that are taken whether they are poisoned or not.
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(event) => event,
+        Err(_) => {
+            tracing::error!(event = ?otherwise, "a panic in the queue's work; it is told that the work failed");
+            otherwise
+        }
+    }
+}
+
 /// What the queue may conclude. An unknown outcome ends the process (`Storage::fatal`).
 fn store_error(error: storage::Error) -> StoreError {
     match error {
@@ -375,7 +433,7 @@ fn store_error(error: storage::Error) -> StoreError {
 fn log_attempt(
     job: &Job,
     attempt: u32,
-    verdicts: &[(u16, protocol_smtp::queue::Verdict)],
+    verdicts: &[(u16, Verdict)],
     tried: &HashMap<u16, Tried>,
     took: Duration,
 ) {
@@ -398,5 +456,39 @@ fn log_attempt(
             duration_ms = took.as_millis() as u64,
             "delivery attempt"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence() -> Fence {
+        Fence { job: JobKey([7; 16]), epoch: 3 }
+    }
+
+    #[test]
+    fn q13_a_panic_is_an_answer_to_whatever_was_asked() {
+        let fence = fence();
+        let lease = Duration::from_secs(120);
+        let due = Timestamp(0);
+        let deliver =
+            Effect::Deliver { fence, destination: "a.test".into(), recipients: vec![0, 2], attempt: 1 };
+        for effect in [
+            Effect::Claim { limit: 1, lease },
+            Effect::Renew { fence, lease },
+            Effect::RecordDot { fence, recipients: vec![0], lease },
+            Effect::Release { fence, due },
+            deliver.clone(),
+        ] {
+            let otherwise = after_panic(&effect);
+            let panics = async { panic!("on purpose, for {effect:?}") };
+            let told = future::block_on(despite_panic(panics, otherwise.clone()));
+            assert!(told.is_some() && told == otherwise, "{told:?}");
+        }
+        let Some(Event::Attempted { verdicts, .. }) = after_panic(&deliver) else { panic!("not an attempt") };
+        assert_eq!(verdicts, [(0, Verdict::NotTried), (2, Verdict::NotTried)]);
+        let well = async { Some(Event::ClaimFailed) };
+        assert_eq!(future::block_on(despite_panic(well, None)), Some(Event::ClaimFailed));
     }
 }
