@@ -102,6 +102,9 @@ pub async fn run(
 
 impl Attempt<'_> {
     async fn walk(&mut self, recipients: &[u16]) -> (Vec<(u16, Verdict)>, Health) {
+        if recipients.is_empty() {
+            return (Vec::new(), Health::Good);
+        }
         let route = match Planner::new(self.app, self.job).route().await {
             Ok(route) => route,
             Err(failure) => return finished(Walk::failed(&failure, recipients)),

@@ -23,12 +23,14 @@ use async_io::Timer;
 use futures_lite::{FutureExt, future};
 use protocol_core::Timestamp;
 use protocol_smtp::queue::{
-    Effect, Event, Fence, Health, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
+    Effect, Event, Failure, Fence, Health, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
 };
+use protocol_smtp::status::Status;
 use storage::{Job, JobState, JobWrite};
 
 use crate::app::App;
 use crate::metrics::METRICS;
+use crate::smtp::{canonical_text, suppression_told};
 use crate::wire::wall_now;
 use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
@@ -37,6 +39,9 @@ use kept::Kept;
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// The status of a recipient whose mail is held back.
+const SUPPRESSED: Status = Status::new(5, 7, 1);
 
 /// A monotonic clock may run a tenth faster or slower than the store's.
 const DRIFT: u32 = 10;
@@ -250,7 +255,9 @@ impl Worker {
             Effect::Deliver { fence, recipients, attempt, .. } => {
                 let (job, control) = self.begin_attempt(fence)?;
                 let means = (&*self.app, &self.kept);
-                let tried = attempt::run(means, &job, &recipients, fence, control, &self.events).await;
+                let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
+                let mut tried = attempt::run(means, &job, &recipients, fence, control, &self.events).await;
+                tried.verdicts.extend(suppressed);
                 self.attempted(fence, attempt, tried)
             }
             Effect::Save { fence, settlement } => {
@@ -341,6 +348,33 @@ impl Worker {
         let dot = JobWrite::Dot { recipients, lease: lease + lease / (DRIFT - 1) };
         let recorded = self.app.storage.write_job(fence_of(fence), dot).await;
         recorded.map(|()| asked + lease).map_err(store_error)
+    }
+
+    /// The recipients that may be tried, and the verdict for those whose mail is held back: looked up when the attempt
+    /// begins, whatever was known when the message was accepted (SPEC section 6).
+    async fn not_suppressed(&self, job: &Job, recipients: Vec<u16>) -> (Vec<u16>, Vec<(u16, Verdict)>) {
+        let address = |index: &u16| job.spec.recipients.get(usize::from(*index)).map(|r| &r.address);
+        let addresses: Vec<String> =
+            recipients.iter().filter_map(address).map(|address| canonical_text(address)).collect();
+        let rows = match self.app.storage.suppressed(job.spec.org, &addresses).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Without the database no final dot could be recorded either.
+                tracing::warn!(job = %job.spec.id, %error, "suppressions could not be looked up");
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let (mut tried, mut held_back) = (Vec::new(), Vec::new());
+        for (index, row) in recipients.into_iter().zip(rows) {
+            match row {
+                None => tried.push(index),
+                Some(row) => {
+                    let reply = format!("suppressed: {}", suppression_told(&row));
+                    held_back.push((index, Verdict::Suppressed(Failure { status: SUPPRESSED, reply })));
+                }
+            }
+        }
+        (tried, held_back)
     }
 
     fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {

@@ -170,6 +170,30 @@ impl<R: Rows> Engine<R> {
         Ok(self.rows.jobs(&[id]).await?.into_iter().next())
     }
 
+    /// Cancels all that an organisation has queued. Who holds one of its jobs is fenced, and sends it no more.
+    pub(super) async fn cancel_jobs_of(&self, org: OrgId) -> Result<()> {
+        let (mut tries, end) = (0, Timestamp(i64::MAX));
+        loop {
+            let due = self.rows.due(org, end, end, CLEAN_BATCH).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
+            let now = self.rows.now().await?;
+            let mut writes = Writes::default();
+            for mut row in self.rows.jobs(&ids).await? {
+                let before = row.due_at();
+                cancel(&mut row, now, &mut writes);
+                row.job.updated = now;
+                writes.job(before, row);
+            }
+            // What has no job any more is no line to stand in.
+            let moved = writes.due_gone.clone();
+            writes.due_gone.extend(due.into_iter().filter(|key| !moved.contains(key)));
+            self.apply("cancel_jobs_of", writes, &mut tries).await?;
+        }
+    }
+
     /// Due jobs for a claim. Organisations take turns from behind the one that was served last; each gives a share,
     /// and when all have given theirs and there is room, those with more give more.
     async fn due_in_turns(

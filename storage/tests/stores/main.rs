@@ -93,6 +93,7 @@ against_all_stores! {
         results_place_their_notices,
         administrators_act,
         q12_a_leased_job_can_be_cancelled_until_its_final_dot,
+        q12_the_jobs_of_a_deleted_organisation_are_cancelled,
         q13_a_job_that_crashes_its_workers_is_parked,
         q13_a_job_whose_workers_are_lost_is_parked_later,
         q16_organisations_take_turns,

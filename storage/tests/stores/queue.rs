@@ -248,6 +248,22 @@ pub async fn q12_a_leased_job_can_be_cancelled_until_its_final_dot(store: S) {
     assert!(claim(&store, "w", at(9_000), 1).await.is_empty());
 }
 
+pub async fn q12_the_jobs_of_a_deleted_organisation_are_cancelled(store: S) {
+    let (gone, stays) = (org(&store, "gone").await, org(&store, "stays").await);
+    let (leased, waiting) = (job(gone, at(1), &["a@example.net"]), job(gone, at(50), &["b@example.net"]));
+    let other = job(stays, at(60), &["c@example.net"]);
+    queue(&store, vec![leased.clone(), waiting.clone(), other.clone()]).await;
+    let held = claim(&store, "w", at(10), 1).await.remove(0);
+    store.delete_org("gone").await.unwrap();
+    let late = store.dot_sent(fence(&held), &[0], at(11), secs(LEASE)).await;
+    assert_eq!(late, Err(Refusal::Fenced.into()), "no final dot is written for it");
+    for id in [leased.id, waiting.id] {
+        assert_eq!(store.job(id).await.unwrap().0.unwrap().state, JobState::Cancelled);
+    }
+    let left: Vec<JobId> = claim(&store, "w", at(9_000), 9).await.iter().map(|job| job.spec.id).collect();
+    assert_eq!(left, [other.id]);
+}
+
 pub async fn q13_a_job_that_crashes_its_workers_is_parked(store: S) {
     let org = org(&store, "org").await;
     let (poison, other) = (job(org, at(10), &["a@example.net"]), job(org, at(11), &["b@example.net"]));
