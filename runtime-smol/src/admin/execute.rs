@@ -8,8 +8,8 @@ use protocol_core::address::{Canonical, canonical_domain};
 use protocol_core::sasl::prepare_password;
 use serde_json::{Value, json};
 use storage::{
-    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobEvent, JobId, OrgId, Purpose,
-    Storage,
+    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobEvent, JobId,
+    OrgId, Purpose, Storage,
 };
 
 use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate, suppressions};
