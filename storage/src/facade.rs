@@ -174,7 +174,8 @@ impl Storage {
 
     async fn start(parts: Parts, lock: Option<DataLock>) -> std::result::Result<Storage, OpenError> {
         let spool_dir = parts.spool_dir.clone();
-        spool::remove_leftovers(&spool_dir).map_err(|why| OpenError::Objects(spool_dir, why))?;
+        let age = if parts.alone { Duration::ZERO } else { spool::SHARED_LEFTOVER_AGE };
+        spool::remove_leftovers(&spool_dir, age).map_err(|why| OpenError::Objects(spool_dir, why))?;
         let executor = Arc::new(Executor::new());
         let (running, stop) = async_channel::bounded::<()>(1);
         let runner = executor.clone();

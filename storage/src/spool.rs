@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aes_gcm::aead::{AeadInPlace, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -198,13 +199,26 @@ impl SpoolFile {
     }
 }
 
-/// Removes what a crash left in the directory for temporary files.
-pub(crate) fn remove_leftovers(dir: &Path) -> io::Result<u64> {
+/// How old a temporary file of a shared directory is before it is a leftover: no message takes as long.
+pub(crate) const SHARED_LEFTOVER_AGE: Duration = Duration::from_secs(6 * 3600);
+
+/// Removes what a crash left in the directory for temporary files: what is at least so old, for in a directory that
+/// is shared the young ones are other processes' work. What somebody else removed first is gone all the same.
+pub(crate) fn remove_leftovers(dir: &Path, age: Duration) -> io::Result<u64> {
     crate::lock::private_dir(dir)?;
     let mut removed = 0;
     for entry in fs::read_dir(dir)? {
-        fs::remove_file(entry?.path())?;
-        removed += 1;
+        let entry = entry?;
+        let outcome = entry.metadata().and_then(|metadata| {
+            // A file from the future is young.
+            let old = age.is_zero() || metadata.modified()?.elapsed().is_ok_and(|elapsed| elapsed >= age);
+            if old { fs::remove_file(entry.path()).map(|()| 1) } else { Ok(0) }
+        });
+        match outcome {
+            Ok(count) => removed += count,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(removed)
 }
@@ -293,7 +307,8 @@ mod tests {
     fn leftovers_are_removed() {
         let dir = TempDir::new();
         fs::write(dir.path().join("put-x"), b"x").unwrap();
-        assert_eq!(remove_leftovers(dir.path()).unwrap(), 1);
-        assert_eq!(remove_leftovers(dir.path()).unwrap(), 0);
+        assert_eq!(remove_leftovers(dir.path(), SHARED_LEFTOVER_AGE).unwrap(), 0, "somebody may be writing it");
+        assert_eq!(remove_leftovers(dir.path(), Duration::ZERO).unwrap(), 1);
+        assert_eq!(remove_leftovers(dir.path(), Duration::ZERO).unwrap(), 0);
     }
 }
