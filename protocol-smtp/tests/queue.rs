@@ -225,7 +225,7 @@ fn q12_a_ttl_that_ends_while_leased_ends_in_one_notice() {
     let fence = Fence { job: key(1), epoch: 1 };
     start(&mut queue, fence, T0);
     let now = T0 + Duration::from_secs(101);
-    let failure = Failure { status: protocol_smtp::status::Status::new(4, 2, 0), reply: "450".into() };
+    let failure = Failure::local(protocol_smtp::status::Status::new(4, 2, 0), "450");
     queue.handle(
         Event::Attempted { fence, verdicts: vec![(0, Verdict::Temporary(failure))], health: Health::Good },
         now,

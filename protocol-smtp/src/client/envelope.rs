@@ -74,7 +74,7 @@ impl Missing {
 
     /// The same as a failure, for [`HostResult::Lacks`](crate::route::HostResult::Lacks).
     pub fn failure(self, host: &str) -> Failure {
-        Failure { status: self.status(), reply: alloc::format!("{host}: {self}") }
+        Failure::local(self.status(), alloc::format!("{host}: {self}"))
     }
 
     /// The first thing that `extensions` lack for the message as a whole. A recipient whose address alone

@@ -235,7 +235,7 @@ impl ClientSession {
     /// Does not write the final dot: the message is not sent, its recipients fail for now, and the
     /// connection is of no further use.
     pub fn withhold(&mut self, why: &str) {
-        let failure = Failure { status: Status::new(4, 3, 0), reply: String::from(why) };
+        let failure = Failure::local(Status::new(4, 3, 0), String::from(why));
         self.end(CloseReason::Abandoned, &failure);
     }
 
@@ -350,7 +350,7 @@ impl ClientSession {
         }
         if reply.code() == 421 && !matches!(self.state, State::Closed(_)) {
             // RFC 5321 §3.8: the server closes the channel, whatever it was asked.
-            let failure = replies::failure(reply);
+            let failure = replies::failure(reply, false);
             return self.end(CloseReason::Gone(failure.clone()), &failure);
         }
         self.pump(out);
@@ -542,7 +542,7 @@ impl ClientSession {
     fn on_mail(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 2 {
-            let verdict = replies::verdict(reply, transaction.dsn);
+            let verdict = replies::verdict(reply, transaction.dsn, false);
             transaction.sender_refused = true;
             self.script.clear();
             settle_all(transaction, Standing::Asked, &verdict, &mut self.given);
@@ -573,7 +573,7 @@ impl ClientSession {
     fn on_data(&mut self, reply: &Reply<'_>, out: &mut SendBuf) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 3 {
-            let verdict = replies::verdict(reply, transaction.dsn);
+            let verdict = replies::verdict(reply, transaction.dsn, transaction.is_for_one());
             settle_all(transaction, Standing::Accepted, &verdict, &mut self.given);
             self.finish(false);
         } else if transaction.accepted() > 0 {
@@ -589,7 +589,7 @@ impl ClientSession {
     fn on_chunk(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 2 && transaction.failed.is_none() {
-            transaction.failed = Some(replies::verdict(reply, transaction.dsn));
+            transaction.failed = Some(replies::verdict(reply, transaction.dsn, transaction.is_for_one()));
         }
     }
 
@@ -597,7 +597,10 @@ impl ClientSession {
         let Some(transaction) = &mut self.transaction else { return };
         let verdict = match &transaction.failed {
             Some(verdict) => verdict.clone(),
-            None => replies::verdict(reply, transaction.dsn),
+            None => {
+                let own = self.config.lmtp || transaction.is_for_one();
+                replies::verdict(reply, transaction.dsn, own)
+            }
         };
         if self.config.lmtp {
             settle_next(transaction, verdict, &mut self.given);
@@ -656,7 +659,7 @@ impl ClientSession {
             _ if self.transaction.is_some() => "in a transaction",
             _ => "before a transaction",
         };
-        Failure { status, reply: alloc::format!("{text} ({at})") }
+        Failure::local(status, alloc::format!("{text} ({at})"))
     }
 }
 

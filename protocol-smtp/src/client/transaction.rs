@@ -44,6 +44,11 @@ impl Transaction {
         self.recipients.iter().filter(|(_, s)| *s == Standing::Accepted).count()
     }
 
+    /// Whether what is said of the message is said of one recipient.
+    pub(super) fn is_for_one(&self) -> bool {
+        self.recipients.len() == 1
+    }
+
     /// Which recipients stand.
     pub(super) fn standing(&self) -> Vec<u16> {
         self.recipients.iter().filter(|(_, s)| *s == Standing::Accepted).map(|(index, _)| *index).collect()

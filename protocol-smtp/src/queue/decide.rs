@@ -1,7 +1,6 @@
 //! What becomes of a recipient after an attempt: the pure heart of the queue.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
@@ -155,7 +154,7 @@ pub fn settle_expired(job: &Job) -> Settlement {
 
 fn never_tried() -> Failure {
     let reply = "the destination could not be reached before the message expired";
-    Failure { status: Status::NO_ANSWER, reply: String::from(reply) }
+    Failure::local(Status::NO_ANSWER, reply)
 }
 
 /// A settlement under construction.

@@ -9,7 +9,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const EVEN: u64 = 200_000;
 
 fn failure(status: Status) -> Failure {
-    Failure { status, reply: "reply".to_string() }
+    Failure::local(status, "reply")
 }
 
 fn later() -> Verdict {
@@ -250,7 +250,7 @@ fn suppression_is_no_attempt() {
 #[test]
 fn expiry_without_an_attempt_keeps_the_last_reply() {
     let mut tried = Recipient::new(Notify::Absent);
-    tried.last = Some(Failure { status: Status::new(4, 2, 0), reply: "450 4.2.0 later".to_string() });
+    tried.last = Some(Failure::kept("450 4.2.0 later"));
     tried.attempts = 3;
     let settled = settle_expired(&job(vec![tried, Recipient::new(Notify::Absent)]));
     let change = &settled.changes[0];

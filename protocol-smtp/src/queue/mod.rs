@@ -14,12 +14,14 @@
 //!
 //! [`decide`] is the pure heart: one recipient, one attempt, one decision.
 
+mod classify;
 mod decide;
 mod destination;
 mod policy;
 mod types;
 mod working_set;
 
+pub use classify::{CLASSIFIED_MAX, Class, Rule, class_of, classify, rule};
 pub use decide::{Attempt, Decision, IN_DOUBT_WAIT, decide, settle, settle_expired};
 pub use destination::DESTINATIONS_MAX;
 pub use policy::{Horizon, Policy};

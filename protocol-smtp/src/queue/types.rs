@@ -153,6 +153,48 @@ pub struct Failure {
     pub status: Status,
     /// The peer's reply or our reason, one line.
     pub reply: String,
+    /// Who says so. What follows for later mail depends on it.
+    pub origin: Origin,
+}
+
+impl Failure {
+    /// A reason of our own that proves nothing about the address or its domain.
+    pub fn local(status: Status, reply: impl Into<String>) -> Failure {
+        Failure { status, reply: reply.into(), origin: Origin::Local }
+    }
+
+    /// A failure as storage kept it, from its text alone: `550 5.1.1 text` of a peer, or `5.4.7 text` of ours.
+    /// It may name a class again, but no suppression follows from it.
+    pub fn kept(text: impl Into<String>) -> Failure {
+        let reply: String = text.into();
+        let mut words = reply.split(' ');
+        let code = words.next().filter(|w| w.len() == 3).and_then(|w| w.parse().ok());
+        let code = code.filter(|c| (400..600).contains(c));
+        let status = reply.split(' ').take(2).find_map(|word| Status::parse(word.as_bytes()));
+        let status = status.unwrap_or(Status::TEMPORARY);
+        let origin = code.map_or(Origin::Local, |code| Origin::Peer { code, own: false });
+        Failure { status, reply, origin }
+    }
+}
+
+/// Who says that a recipient was not reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// We do: network, name server, TLS, what the message needs, what is set here.
+    #[default]
+    Local,
+    /// A peer, by a reply.
+    Peer {
+        /// The reply code, 400 to 599.
+        code: u16,
+        /// It is about this recipient: the reply to its RCPT, or to the end of data of a message for it alone.
+        /// What is said of the session, the sender or a message for several proves nothing of one of them.
+        own: bool,
+    },
+    /// The name server says that the domain does not exist (NXDOMAIN).
+    NoSuchDomain,
+    /// The domain publishes that it takes no mail (null MX, RFC 7505).
+    NullMx,
 }
 
 /// What an attempt found out about one recipient.

@@ -13,7 +13,6 @@
 //! delivered, `Abandon` says so. Nothing happens under a fence after that.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::vec::Vec;
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
@@ -234,7 +233,7 @@ impl Queue {
     /// as one in doubt. The wait counts from the dot.
     fn settle_lost_dot(&mut self, job: &Job, dot_sent: Timestamp, now: Timestamp) -> Settlement {
         let reply = "the server stopped between the end of the message and the peer's reply";
-        let failure = Failure { status: Status::BAD_CONNECTION, reply: String::from(reply) };
+        let failure = Failure::local(Status::BAD_CONNECTION, reply);
         let sent = (0u16..).zip(&job.recipients).filter(|(_, r)| r.dot_sent.is_some());
         let verdicts: Vec<_> = sent.map(|(i, _)| (i, Verdict::InDoubt(failure.clone()))).collect();
         let at = dot_sent.min(now);
@@ -494,7 +493,7 @@ fn doubt_the_silent(recipients: &[u16], verdicts: &mut Vec<(u16, Verdict)>) {
         let told = verdicts.iter().any(|(i, v)| i == index && *v != Verdict::NotTried);
         if !told {
             verdicts.retain(|(i, _)| i != index);
-            let failure = Failure { status: Status::BAD_CONNECTION, reply: String::from(reply) };
+            let failure = Failure::local(Status::BAD_CONNECTION, reply);
             verdicts.push((*index, Verdict::InDoubt(failure)));
         }
     }

@@ -27,7 +27,7 @@ fn finished(walk: &Walk) -> (Vec<(u16, Verdict)>, Health) {
 }
 
 fn failure(status: Status) -> Failure {
-    Failure { status, reply: "no".to_string() }
+    Failure::local(status, "no".to_string())
 }
 
 #[test]
@@ -56,8 +56,7 @@ fn every_host_is_tried_once_and_the_last_failure_stays() {
     assert!(
         verdicts
             .iter()
-            .all(|(_, v)| *v
-                == Verdict::Temporary(Failure { status: Status::NO_ANSWER, reply: reply.clone() }))
+            .all(|(_, v)| *v == Verdict::Temporary(Failure::local(Status::NO_ANSWER, reply.clone())))
     );
     assert_eq!(verdicts.len(), 3);
 }

@@ -309,7 +309,7 @@ impl World {
             return self.tell(node, Event::DotPending { fence, recipients: recipients(), wait });
         }
         self.under_way.remove(&fence.job);
-        let failure = |status| Failure { status, reply: "the peer said no".into() };
+        let failure = |status| Failure::local(status, "the peer said no");
         let (verdict, health) =
             match destination.split('.').next().unwrap_or("").trim_end_matches(char::is_numeric) {
                 "dead" => (Verdict::Temporary(failure(Status::NO_ANSWER)), Health::Unreachable),
