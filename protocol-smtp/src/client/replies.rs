@@ -27,10 +27,17 @@ pub(super) fn session_failure(reply: &Reply<'_>) -> Failure {
     if reply.code() == 521 { failure } else { Failure { status: failure.status.with_class(4), ..failure } }
 }
 
+/// What falls to us after a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Duty {
+    pub(super) dsn: DsnDuty,
+    pub(super) by_passed_on: bool,
+}
+
 /// The reply to MAIL, DATA or the end of data, for each recipient it concerns.
-pub(super) fn verdict(reply: &Reply<'_>, dsn: DsnDuty, own: bool) -> Verdict {
+pub(super) fn verdict(reply: &Reply<'_>, duty: Duty, own: bool) -> Verdict {
     match reply.class() {
-        2 => Verdict::Delivered { reply: text(reply), dsn },
+        2 => Verdict::Delivered { reply: text(reply), dsn: duty.dsn, by_passed_on: duty.by_passed_on },
         5 => Verdict::Permanent(failure(reply, own)),
         _ => Verdict::Temporary(failure(reply, own)),
     }

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::body::BodyEncoder;
 use super::envelope::{Envelope, Missing};
 use super::extensions::Extensions;
-use super::replies::{self, RcptReply};
+use super::replies::{self, Duty, RcptReply};
 use super::steps::{ClientStep, Prove, UpgradeTls};
 use super::transaction::{Standing, Transaction, script};
 use super::{ClientConfig, CloseReason, FINAL_REPLY_MIN, Timer};
@@ -201,13 +201,14 @@ impl ClientSession {
         if fit.is_empty() {
             return Ok(taken);
         }
+        let by_passed_on = self.extensions.deliver_by.is_some() || self.config.lmtp;
         let dsn = match (self.extensions.dsn, self.config.lmtp) {
             (true, _) => DsnDuty::PassedOn,
             (false, true) => DsnDuty::Final,
             (false, false) => DsnDuty::Relayed,
         };
         self.script = script(envelope, &fit, &self.extensions, core::mem::take(&mut self.dirty));
-        self.transaction = Some(Transaction::new(&fit, self.extensions.bdat(), dsn));
+        self.transaction = Some(Transaction::new(&fit, self.extensions.bdat(), Duty { dsn, by_passed_on }));
         self.state = State::Waiting;
         self.pump(out);
         Ok(taken)
@@ -542,7 +543,7 @@ impl ClientSession {
     fn on_mail(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 2 {
-            let verdict = replies::verdict(reply, transaction.dsn, false);
+            let verdict = replies::verdict(reply, transaction.duty, false);
             transaction.sender_refused = true;
             self.script.clear();
             settle_all(transaction, Standing::Asked, &verdict, &mut self.given);
@@ -573,7 +574,7 @@ impl ClientSession {
     fn on_data(&mut self, reply: &Reply<'_>, out: &mut SendBuf) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 3 {
-            let verdict = replies::verdict(reply, transaction.dsn, transaction.is_for_one());
+            let verdict = replies::verdict(reply, transaction.duty, transaction.is_for_one());
             settle_all(transaction, Standing::Accepted, &verdict, &mut self.given);
             self.finish(false);
         } else if transaction.accepted() > 0 {
@@ -589,7 +590,7 @@ impl ClientSession {
     fn on_chunk(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 2 && transaction.failed.is_none() {
-            transaction.failed = Some(replies::verdict(reply, transaction.dsn, transaction.is_for_one()));
+            transaction.failed = Some(replies::verdict(reply, transaction.duty, transaction.is_for_one()));
         }
     }
 
@@ -599,7 +600,7 @@ impl ClientSession {
             Some(verdict) => verdict.clone(),
             None => {
                 let own = self.config.lmtp || transaction.is_for_one();
-                replies::verdict(reply, transaction.dsn, own)
+                replies::verdict(reply, transaction.duty, own)
             }
         };
         if self.config.lmtp {

@@ -33,7 +33,7 @@ fn failure(status: Status) -> Failure {
 #[test]
 fn so6_a_recipient_that_was_answered_is_not_tried_at_the_next_host() {
     let mut walk = walk(2, OPEN);
-    let done = Verdict::Delivered { reply: "250 ok".to_string(), dsn: DsnDuty::Relayed };
+    let done = Verdict::Delivered { reply: "250 ok".to_string(), dsn: DsnDuty::Relayed, by_passed_on: true };
     let later = Verdict::Temporary(failure(Status::new(4, 2, 0)));
     let verdicts = vec![(0, done.clone()), (1, later.clone())];
     walk.report(HostResult::Answered { verdicts, health: Health::Good });
