@@ -9,6 +9,7 @@ mod dane;
 mod harness;
 mod imap_clients;
 mod inbound;
+mod limits;
 mod mta_sts;
 mod origin;
 mod outbound;

@@ -85,6 +85,12 @@ impl World {
         names.map(|p| String::from_utf8_lossy(&fs::read(p).expect("readable")).into_owned()).collect()
     }
 
+    /// Whether a RCPT named this address.
+    pub fn tried(&self, address: &str) -> bool {
+        let text = fs::read_to_string(self.mail.join("attempts")).unwrap_or_default();
+        text.lines().any(|line| line.split(' ').nth(1) == Some(address))
+    }
+
     fn attempts(&self) -> Vec<f64> {
         let text = fs::read_to_string(self.mail.join("attempts")).unwrap_or_default();
         text.lines().filter_map(|l| l.split(' ').next()?.parse().ok()).collect()

@@ -9,7 +9,7 @@ use super::settlement::Settlement;
 use super::types::{Fence, Health, Job, Verdict};
 
 /// What happened outside.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The answer to [`Effect::Claim`].
     Claimed(Vec<Job>),

@@ -70,8 +70,11 @@ async fn measure(store: S, scale: usize) {
     let jobs = scale * 10;
     let start = Instant::now();
     for chunk in (0..jobs).collect::<Vec<_>>().chunks(50) {
-        let commits =
-            chunk.iter().map(|_| Commit { rows: vec![], jobs: vec![job(org, at(1), &["a@example.net"])] });
+        let commits = chunk.iter().map(|_| Commit {
+            rows: vec![],
+            jobs: vec![job(org, at(1), &["a@example.net"])],
+            ..Commit::default()
+        });
         assert!(store.commit_batch(commits.collect()).await.iter().all(|answer| answer.is_ok()));
     }
     rate("jobs queued in batches of 50", jobs, start);
@@ -112,4 +115,66 @@ fn figures() {
         measure(store.clone(), if asked.is_some() { 100 } else { 5 }).await;
         store.close().await;
     });
+}
+
+/// Resident memory of this process in MiB.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or_default() / 1024
+}
+
+/// A queue of `INBOX_QUEUED_JOBS` jobs (of a thousand organisations), opened by a process of its own: how long it
+/// takes to the first jobs in hand, and how much memory.
+#[test]
+fn q14_a_long_queue_is_no_longer_to_open() {
+    if let Some(path) = std::env::var_os("INBOX_Q14_OPEN") {
+        return block_on(open_and_claim(std::path::PathBuf::from(path)));
+    }
+    let asked = std::env::var("INBOX_QUEUED_JOBS").ok().and_then(|n| n.parse::<usize>().ok());
+    let (count, directory) = (asked.unwrap_or(2_000), Directory::new());
+    block_on(async {
+        let store: S = Arc::new(SurrealStore::open(directory.options()).await.unwrap());
+        let orgs: Vec<OrgId> = (0..1_000).map(|_| OrgId::random()).collect();
+        for chunk in (0..count).collect::<Vec<_>>().chunks(500) {
+            let jobs = chunk.iter().map(|n| {
+                let spec = job(orgs[n % orgs.len()], at(1), &["a@example.net"]);
+                NewJob { domain: format!("d{}.example", n % 977), ..spec }
+            });
+            queue(&store, jobs.collect()).await;
+        }
+        store.close().await;
+    });
+    let test = "figures::q14_a_long_queue_is_no_longer_to_open";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env("INBOX_Q14_OPEN", directory.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{told}{}", String::from_utf8_lossy(&child.stderr));
+    let figures = told.lines().find(|line| line.contains("jobs in hand")).unwrap_or_default();
+    assert!(!figures.is_empty(), "{told}");
+    if asked.is_some() {
+        println!("{count} jobs queued: {figures}");
+    }
+}
+
+async fn open_and_claim(path: std::path::PathBuf) {
+    let start = Instant::now();
+    let options = SurrealOptions::at(format!("surrealkv://{}", path.display()));
+    let store: S = Arc::new(SurrealStore::open(options).await.unwrap());
+    let opened = start.elapsed();
+    let first = store.claim_jobs("w", at(2), secs(60), secs(1), 100).await.unwrap();
+    let claimed = start.elapsed();
+    assert_eq!(first.len(), 100);
+    assert!(claimed.as_secs() < 10, "{claimed:?}");
+    let orgs: std::collections::HashSet<OrgId> = first.iter().map(|job| job.spec.org).collect();
+    println!(
+        "100 jobs in hand of {} organisations after {claimed:.1?} (opened after {opened:.1?}), {} MiB resident",
+        orgs.len(),
+        resident_mib()
+    );
+    store.close().await;
 }

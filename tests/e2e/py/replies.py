@@ -1,0 +1,26 @@
+"""Says MAIL, one RCPT each and, when one was accepted, DATA; prints a JSON list of [command, code, text].
+
+replies.py USER RCPT[,RCPT...]
+"""
+import json
+import sys
+
+import clients
+
+user, rcpts = sys.argv[1:3]
+smtp = clients.submission(user)
+told = []
+
+
+def tell(command, answer):
+    told.append([command, answer[0], answer[1].decode()])
+    return answer[0]
+
+
+tell("MAIL", smtp.mail(user))
+accepted = [r for r in rcpts.split(",") if tell(f"RCPT {r}", smtp.rcpt(r)) == 250]
+if accepted:
+    text = f"From: {user}\r\nTo: {', '.join(accepted)}\r\nSubject: replies\r\n\r\nHello\r\n"
+    tell("DATA", smtp.data(text.encode()))
+smtp.quit()
+print(json.dumps(told))
