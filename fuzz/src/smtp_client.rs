@@ -179,6 +179,7 @@ impl<'i> Player<'i> {
             require_tls: answer & 16 != 0,
             ret: None,
             envid: None,
+            by: None,
         };
         if self.session.send(&envelope, &mut self.out).is_err() {
             self.session.quit(&mut self.out);

@@ -99,6 +99,7 @@ fn send(server: &str, sender: &str, recipients: &[String]) -> io::Result<bool> {
                     require_tls: false,
                     ret: None,
                     envid: None,
+                    by: None,
                 };
                 match session.send(&envelope, &mut out) {
                     Ok(taken) => drop(left.drain(..taken)),

@@ -215,6 +215,7 @@ impl Wire {
             require_tls: false,
             ret: None,
             envid: None,
+            by: None,
         };
         let taken = self.client.send(&envelope, &mut self.client_out).expect("the server has everything");
         assert_eq!(taken, recipients.len());
@@ -269,6 +270,7 @@ fn a_transaction_takes_as_many_recipients_as_the_server_announces_and_the_rest_c
             require_tls: false,
             ret: None,
             envid: None,
+            by: None,
         };
         assert_eq!(wire.client.send(&envelope, &mut wire.client_out), Ok(taken));
         assert_eq!(wire.client.send(&envelope, &mut wire.client_out), Ok(0), "one transaction at a time");

@@ -21,7 +21,7 @@ use protocol_core::time::Duration;
 use protocol_core::{Instant, RecvBuf, SendBuf};
 use protocol_smtp::address::{Mailbox, Path};
 use protocol_smtp::client::*;
-use protocol_smtp::params::{Body, RcptParams, Ret};
+use protocol_smtp::params::{Accepts, Body, MailParams, RcptParams, Ret};
 use protocol_smtp::queue::Verdict;
 use protocol_smtp::route::{TlsDemand, TlsMode, TlsSettings};
 
@@ -310,6 +310,8 @@ impl<'a> Player<'a> {
             require_tls: option("requiretls").is_some(),
             ret: option("hdrs").map(|_| Ret::Headers),
             envid: option("envid="),
+            by: option("by=")
+                .map(|v| MailParams::parse(&format!(" BY={v}"), &Accepts::ALL).unwrap().by.unwrap()),
         };
         match self.session.send(&envelope, &mut self.out) {
             Ok(taken) => assert_eq!(
@@ -354,7 +356,7 @@ fn show(step: &ClientStep) -> String {
 
 fn show_verdict(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Delivered { reply, dsn } => format!("Delivered {dsn:?}: {reply}"),
+        Verdict::Delivered { reply, dsn, .. } => format!("Delivered {dsn:?}: {reply}"),
         Verdict::Temporary(f) => format!("Temporary {}: {}", f.status, f.reply),
         Verdict::Permanent(f) => format!("Permanent {}: {}", f.status, f.reply),
         Verdict::InDoubt(f) => format!("InDoubt {}: {}", f.status, f.reply),

@@ -1,6 +1,8 @@
 //! The queue against a model of storage under virtual time: several nodes, slow and failing storage, and
 //! destinations that answer, defer, or are not there.
 
+#[path = "queue/turns.rs"]
+mod turns;
 #[path = "queue/world.rs"]
 mod world;
 
@@ -125,7 +127,8 @@ fn q2_a_node_that_slept_through_its_lease_writes_no_dot_and_no_result() {
     let later = T0 + policy.lease + Duration::from_secs(1);
     queue.handle(Event::DotPending { fence, recipients: vec![0], wait: Duration::from_secs(600) }, later);
     assert_eq!(drain(&mut queue, later), [Effect::Abandon { fence }, claim(&policy)]);
-    let verdicts = vec![(0, Verdict::Delivered { reply: "250".into(), dsn: DsnDuty::Relayed })];
+    let verdicts =
+        vec![(0, Verdict::Delivered { reply: "250".into(), dsn: DsnDuty::Relayed, by_passed_on: true })];
     queue.handle(Event::Attempted { fence, verdicts, health: Health::Good }, later);
     queue.handle(Event::DotPending { fence, recipients: vec![0], wait: Duration::from_secs(600) }, later);
     assert_eq!(drain(&mut queue, later), [Effect::Abandon { fence }]);
@@ -225,7 +228,7 @@ fn q12_a_ttl_that_ends_while_leased_ends_in_one_notice() {
     let fence = Fence { job: key(1), epoch: 1 };
     start(&mut queue, fence, T0);
     let now = T0 + Duration::from_secs(101);
-    let failure = Failure { status: protocol_smtp::status::Status::new(4, 2, 0), reply: "450".into() };
+    let failure = Failure::local(protocol_smtp::status::Status::new(4, 2, 0), "450");
     queue.handle(
         Event::Attempted { fence, verdicts: vec![(0, Verdict::Temporary(failure))], health: Health::Good },
         now,
@@ -321,4 +324,130 @@ proptest! {
         }
         prop_assert_eq!(world.leased(), 0);
     }
+}
+
+#[test]
+fn q13_a_crashed_attempt_is_given_back_and_counted_and_its_slot_is_free_again() {
+    let policy = Policy { per_destination_start: 1, ..Policy::default() };
+    let mut queue = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    let fence = Fence { job: key(1), epoch: 1 };
+    start(&mut queue, fence, T0);
+    queue.handle(Event::Crashed { fence: Fence { epoch: 9, ..fence } }, T0);
+    assert_eq!(queue.delivering(), 1, "another claim's crash is none of this one's");
+    queue.handle(Event::Crashed { fence }, T0);
+    assert_eq!(queue.delivering(), 0);
+    let effects = drain(&mut queue, T0);
+    let Effect::Release { due, crashed: true, .. } = effects[0] else { panic!("{effects:?}") };
+    assert!((24_000..=36_000).contains(&due.since(T0).as_millis()), "not at once: {due:?}");
+    // Storage is away: the same is asked again, and the crash is still told.
+    queue.handle(Event::Released { fence, result: Err(StoreError::Unavailable) }, T0);
+    let again = drain(&mut queue, T0 + Duration::from_secs(1));
+    assert!(again.contains(&effects[0]), "{again:?}");
+    queue.handle(Event::Released { fence, result: Ok(()) }, T0 + Duration::from_secs(1));
+    assert_eq!(queue.held(), 0);
+    // The only slot of the destination is free for others.
+    let other = job(2, 1, "good.test", T0 + policy.lease);
+    queue.handle(Event::Claimed(vec![other]), T0 + Duration::from_secs(2));
+    let effects = drain(&mut queue, T0 + Duration::from_secs(2));
+    assert!(effects.iter().any(|e| matches!(e, Effect::Deliver { .. })), "{effects:?}");
+}
+
+#[test]
+fn q13_a_crash_behind_the_recorded_dot_is_settled_in_doubt() {
+    let mut queue = Queue::new(Policy::default(), NodeId(1), [1; 32]);
+    let fence = Fence { job: key(1), epoch: 1 };
+    start(&mut queue, fence, T0);
+    let wait = Duration::from_secs(600);
+    queue.handle(Event::DotPending { fence, recipients: vec![0], wait }, T0);
+    drain(&mut queue, T0);
+    queue.handle(Event::DotRecorded { fence, result: Ok(T0 + HOUR) }, T0);
+    drain(&mut queue, T0);
+    queue.handle(Event::Crashed { fence }, T0);
+    let effects = drain(&mut queue, T0);
+    let Effect::Save { settlement, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert!(settlement.changes[0].in_doubt && settlement.next_due >= Some(T0 + IN_DOUBT_WAIT));
+    assert_eq!(queue.delivering(), 0);
+}
+
+#[test]
+fn q16_a_tenant_with_one_job_is_not_starved_by_one_with_100000_for_the_same_destination() {
+    let mut world = World::new(Policy::default(), 1, 7);
+    for n in 0..100_000 {
+        world.add(n, "good.test");
+    }
+    world.add_for([9; 16], 100_000, "good.test");
+    world.run_until(T0 + Duration::from_secs(60));
+    assert_eq!(world.history[&key(100_000)].attempts.len(), 1, "tried within 60 s");
+}
+
+#[test]
+fn so17_tenants_take_turns_at_one_destination() {
+    let policy = Policy { per_destination_start: 1, per_destination_max: 1, ..Policy::default() };
+    let mut queue = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    drain(&mut queue, T0);
+    let of = |tenant: u8, n: u32| Job { tenant: [tenant; 16], ..job(n, 1, "good.test", T0 + HOUR) };
+    queue.handle(Event::Claimed(vec![of(1, 1), of(1, 2), of(2, 3), of(2, 4)]), T0);
+    let mut order = Vec::new();
+    for _ in 0..8 {
+        for effect in drain(&mut queue, T0) {
+            if let Effect::Deliver { fence, .. } = effect {
+                order.push(fence.job);
+                let verdict =
+                    Verdict::Delivered { reply: "250".into(), dsn: DsnDuty::Relayed, by_passed_on: true };
+                queue.handle(
+                    Event::Attempted { fence, verdicts: vec![(0, verdict)], health: Health::Good },
+                    T0,
+                );
+            }
+        }
+    }
+    // Two may wait; the third is the other tenant's share of them.
+    assert_eq!(order, [key(1), key(3), key(2)]);
+}
+
+#[test]
+fn rfc2852_a_job_that_waits_past_the_deadline_of_mode_r_is_never_tried() {
+    let policy = Policy { per_destination_start: 1, ..Policy::default() };
+    let mut queue = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    let fence = Fence { job: key(1), epoch: 1 };
+    start(&mut queue, fence, T0);
+    let at = T0 + Duration::from_secs(5);
+    let deliver_by = Some(DeliverBy { at, give_up: true, trace: false });
+    let urgent = |n| Job { deliver_by, ..job(n, 1, "good.test", T0 + HOUR) };
+    queue.handle(Event::Claimed(vec![urgent(2)]), T0);
+    drain(&mut queue, T0);
+    assert_eq!(queue.deadline(), Some(at), "a claim is under way, and the job is given up then");
+    let effects = drain(&mut queue, at);
+    let settled = effects.iter().find_map(|e| match e {
+        Effect::Save { fence, settlement } if fence.job == key(2) => Some(settlement),
+        _ => None,
+    });
+    let settled = settled.expect("given up in line");
+    assert_eq!((settled.next_due, settled.attempts, settled.notices.len()), (None, 0, 1));
+    // One that is claimed too late is settled at once, though it was never tried.
+    queue.handle(Event::Claimed(vec![urgent(3)]), at);
+    let effects = drain(&mut queue, at);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Save { .. })), "{effects:?}");
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Deliver { .. })), "{effects:?}");
+}
+
+#[test]
+fn rfc2852_mode_n_tells_at_the_deadline_and_goes_on() {
+    let mut queue = Queue::new(Policy::default(), NodeId(1), [1; 32]);
+    drain(&mut queue, T0);
+    let at = T0 + Duration::from_secs(5);
+    let deliver_by = Some(DeliverBy { at, give_up: false, trace: false });
+    let told = Job { deliver_by, ..job(1, 1, "good.test", T0 + HOUR) };
+    queue.handle(Event::Claimed(vec![told.clone()]), at);
+    let effects = drain(&mut queue, at);
+    let Effect::Save { settlement, fence } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!(settlement.notices[0].kind, NoticeKind::Delayed);
+    assert_eq!((settlement.next_due, settlement.attempts), (Some(at), 0));
+    queue.handle(Event::Saved { fence: *fence, result: Ok(()) }, at);
+    // Claimed again it is tried.
+    let recipients = vec![settlement.changes[0].recipient.clone()];
+    let again = Job { recipients, fence: Fence { job: key(1), epoch: 2 }, ..told };
+    queue.handle(Event::Claimed(vec![again]), at);
+    let effects = drain(&mut queue, at);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Deliver { .. })), "{effects:?}");
 }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::extensions::Extensions;
 use crate::address::Path;
-use crate::params::{Body, RcptParams, Ret};
+use crate::params::{Body, By, RcptParams, Ret};
 use crate::queue::Failure;
 use crate::status::Status;
 
@@ -27,6 +27,9 @@ pub struct Envelope<'a> {
     pub ret: Option<Ret>,
     /// ENVID in xtext, passed on to a peer with DSN.
     pub envid: Option<&'a str>,
+    /// The time that is left for the delivery ([`DeliverBy::remaining`](crate::queue::DeliverBy::remaining)), passed
+    /// on to a peer with DELIVERBY.
+    pub by: Option<By>,
 }
 
 /// A recipient of an envelope.
@@ -58,6 +61,8 @@ pub enum Missing {
     Utf8Header,
     /// REQUIRETLS, or TLS itself.
     RequireTls,
+    /// DELIVERBY in mode `R`: it is not offered, or the server needs more time than is left.
+    DeliverBy,
 }
 
 impl Missing {
@@ -69,12 +74,13 @@ impl Missing {
             Missing::Utf8Address => Status::UTF8_ADDRESS,
             Missing::Utf8Header => Status::UTF8_HEADER,
             Missing::RequireTls => Status::REQUIRETLS,
+            Missing::DeliverBy => Status::EXPIRED,
         }
     }
 
     /// The same as a failure, for [`HostResult::Lacks`](crate::route::HostResult::Lacks).
     pub fn failure(self, host: &str) -> Failure {
-        Failure { status: self.status(), reply: alloc::format!("{host}: {self}") }
+        Failure::local(self.status(), alloc::format!("{host}: {self}"))
     }
 
     /// The first thing that `extensions` lack for the message as a whole. A recipient whose address alone
@@ -87,6 +93,9 @@ impl Missing {
         }
         if envelope.require_tls && !(tls && extensions.require_tls) {
             return Some(Missing::RequireTls);
+        }
+        if envelope.by.is_some_and(|by| by.give_up && !extensions.keeps(by)) {
+            return Some(Missing::DeliverBy);
         }
         if !extensions.smtputf8 && !envelope.sender.is_ascii() {
             return Some(Missing::Utf8Address);
@@ -110,6 +119,9 @@ impl fmt::Display for Missing {
             Missing::BinaryMime => f.write_str("the server lacks BINARYMIME, which this message needs"),
             Missing::Utf8Address => f.write_str("the server lacks SMTPUTF8, which an address needs"),
             Missing::Utf8Header => f.write_str("the server lacks SMTPUTF8, which the header needs"),
+            Missing::DeliverBy => {
+                f.write_str("the server does not promise to deliver within the time that is left")
+            }
             Missing::RequireTls => f.write_str("the server lacks REQUIRETLS, which this message demands"),
         }
     }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::limits::MECHANISM_MAX;
+use crate::params::By;
 use crate::reply::Reply;
 
 /// SASL mechanisms remembered; a server that announces more is not asked for the rest.
@@ -23,6 +24,9 @@ pub struct Extensions {
     pub starttls: bool,
     pub dsn: bool,
     pub require_tls: bool,
+    /// DELIVERBY is offered; the least time it asks for with mode `R`, in seconds, 0 when it names none
+    /// (RFC 2852 §2).
+    pub deliver_by: Option<u32>,
     /// LIMITS RCPTMAX (RFC 9422).
     pub recipients_max: Option<usize>,
     /// As announced.
@@ -64,6 +68,8 @@ impl Extensions {
             self.dsn = true;
         } else if is("REQUIRETLS") {
             self.require_tls = true;
+        } else if is("DELIVERBY") {
+            self.deliver_by = Some(words.next().and_then(|w| w.parse().ok()).unwrap_or(0));
         } else if is("LIMITS") {
             let limit =
                 words.find_map(|w| w.get(..8).filter(|n| n.eq_ignore_ascii_case("RCPTMAX=")).and(w.get(8..)));
@@ -79,6 +85,13 @@ impl Extensions {
     /// Whether the server announced this SASL mechanism.
     pub fn has_mechanism(&self, name: &str) -> bool {
         self.mechanisms.iter().any(|m| m.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a deadline of mode `R` may be passed on (RFC 2852 §4.1.4): to a server without DELIVERBY, or one that
+    /// needs longer, such a message must not be relayed.
+    pub(super) fn keeps(&self, by: By) -> bool {
+        let least = self.deliver_by.map(|least| i64::from(least).max(1));
+        least.is_some_and(|least| i64::from(by.secs) >= least)
     }
 
     /// Whether messages go by BDAT: its replies must not be awaited one by one.
@@ -113,6 +126,9 @@ mod tests {
             ("SIZE 99999999999999999999999", Extensions { size: Some(0), ..none.clone() }),
             ("Pipelining", Extensions { pipelining: true, ..none.clone() }),
             ("LIMITS MAILMAX=3 rcptmax=50", Extensions { recipients_max: Some(50), ..none.clone() }),
+            ("DELIVERBY", Extensions { deliver_by: Some(0), ..none.clone() }),
+            ("deliverby 240", Extensions { deliver_by: Some(240), ..none.clone() }),
+            ("DELIVERBY soon", Extensions { deliver_by: Some(0), ..none.clone() }),
             ("LIMITS RCPTMAX=0", none.clone()),
             ("LIMITS RCPTMAX=x", none.clone()),
             ("LIMITS é", none.clone()),

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::body::BodyEncoder;
 use super::envelope::{Envelope, Missing};
 use super::extensions::Extensions;
-use super::replies::{self, RcptReply};
+use super::replies::{self, Duty, RcptReply};
 use super::steps::{ClientStep, Prove, UpgradeTls};
 use super::transaction::{Standing, Transaction, script};
 use super::{ClientConfig, CloseReason, FINAL_REPLY_MIN, Timer};
@@ -204,13 +204,14 @@ impl ClientSession {
         if fit.is_empty() {
             return Ok(taken);
         }
+        let by_passed_on = self.extensions.deliver_by.is_some() || self.config.lmtp;
         let dsn = match (self.extensions.dsn, self.config.lmtp) {
             (true, _) => DsnDuty::PassedOn,
             (false, true) => DsnDuty::Final,
             (false, false) => DsnDuty::Relayed,
         };
         self.script = script(envelope, &fit, &self.extensions, core::mem::take(&mut self.dirty));
-        self.transaction = Some(Transaction::new(&fit, self.extensions.bdat(), dsn));
+        self.transaction = Some(Transaction::new(&fit, self.extensions.bdat(), Duty { dsn, by_passed_on }));
         self.state = State::Waiting;
         self.pump(out);
         Ok(taken)
@@ -262,7 +263,7 @@ impl ClientSession {
     /// Does not write the final dot: the message is not sent, its recipients fail for now, and the
     /// connection is of no further use.
     pub fn withhold(&mut self, why: &str) {
-        let failure = Failure { status: Status::new(4, 3, 0), reply: String::from(why) };
+        let failure = Failure::local(Status::new(4, 3, 0), String::from(why));
         self.end(CloseReason::Abandoned, &failure);
     }
 
@@ -377,7 +378,7 @@ impl ClientSession {
         }
         if reply.code() == 421 && !matches!(self.state, State::Closed(_)) {
             // RFC 5321 §3.8: the server closes the channel, whatever it was asked.
-            let failure = replies::failure(reply);
+            let failure = replies::failure(reply, false);
             return self.end(CloseReason::Gone(failure.clone()), &failure);
         }
         self.pump(out);
@@ -571,10 +572,10 @@ impl ClientSession {
         if reply.class() == 2 {
             self.resumed = false;
         } else if self.resumed {
-            let failure = replies::failure(reply);
+            let failure = replies::failure(reply, false);
             self.end(CloseReason::Gone(failure.clone()), &failure);
         } else {
-            let verdict = replies::verdict(reply, transaction.dsn);
+            let verdict = replies::verdict(reply, transaction.duty, false);
             transaction.sender_refused = true;
             self.script.clear();
             settle_all(transaction, Standing::Asked, &verdict, &mut self.given);
@@ -605,7 +606,7 @@ impl ClientSession {
     fn on_data(&mut self, reply: &Reply<'_>, out: &mut SendBuf) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 3 {
-            let verdict = replies::verdict(reply, transaction.dsn);
+            let verdict = replies::verdict(reply, transaction.duty, transaction.is_for_one());
             settle_all(transaction, Standing::Accepted, &verdict, &mut self.given);
             self.finish(false);
         } else if transaction.accepted() > 0 {
@@ -621,7 +622,7 @@ impl ClientSession {
     fn on_chunk(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
         if reply.class() != 2 && transaction.failed.is_none() {
-            transaction.failed = Some(replies::verdict(reply, transaction.dsn));
+            transaction.failed = Some(replies::verdict(reply, transaction.duty, transaction.is_for_one()));
         }
     }
 
@@ -629,7 +630,10 @@ impl ClientSession {
         let Some(transaction) = &mut self.transaction else { return };
         let verdict = match &transaction.failed {
             Some(verdict) => verdict.clone(),
-            None => replies::verdict(reply, transaction.dsn),
+            None => {
+                let own = self.config.lmtp || transaction.is_for_one();
+                replies::verdict(reply, transaction.duty, own)
+            }
         };
         if self.config.lmtp {
             settle_next(transaction, verdict, &mut self.given);
@@ -689,7 +693,7 @@ impl ClientSession {
             _ if self.transaction.is_some() => "in a transaction",
             _ => "before a transaction",
         };
-        Failure { status, reply: alloc::format!("{text} ({at})") }
+        Failure::local(status, alloc::format!("{text} ({at})"))
     }
 }
 

@@ -6,10 +6,11 @@ use protocol_core::SendBuf;
 
 use super::envelope::{Envelope, Recipient};
 use super::extensions::Extensions;
+use super::replies::Duty;
 use super::session::Expect;
 use crate::command::Command;
 use crate::params::{MailParams, RcptParams};
-use crate::queue::{DsnDuty, Verdict};
+use crate::queue::Verdict;
 
 /// What a session knows of the message under way.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Transaction {
     pub(super) recipients: Vec<(u16, Standing)>,
     /// By BDAT instead of DATA.
     pub(super) bdat: bool,
-    pub(super) dsn: DsnDuty,
+    pub(super) duty: Duty,
     /// MAIL was refused.
     pub(super) sender_refused: bool,
     /// A BDAT chunk was refused.
@@ -34,14 +35,19 @@ pub(super) enum Standing {
 }
 
 impl Transaction {
-    pub(super) fn new(recipients: &[Recipient<'_>], bdat: bool, dsn: DsnDuty) -> Transaction {
+    pub(super) fn new(recipients: &[Recipient<'_>], bdat: bool, duty: Duty) -> Transaction {
         let recipients = recipients.iter().map(|r| (r.index, Standing::Asked)).collect();
-        Transaction { recipients, bdat, dsn, sender_refused: false, failed: None, after_dot: false }
+        Transaction { recipients, bdat, duty, sender_refused: false, failed: None, after_dot: false }
     }
 
     /// How many recipients stand.
     pub(super) fn accepted(&self) -> usize {
         self.recipients.iter().filter(|(_, s)| *s == Standing::Accepted).count()
+    }
+
+    /// Whether what is said of the message is said of one recipient.
+    pub(super) fn is_for_one(&self) -> bool {
+        self.recipients.len() == 1
     }
 
     /// Which recipients stand.
@@ -66,6 +72,7 @@ pub(super) fn script(
         require_tls: envelope.require_tls,
         ret: envelope.ret.filter(|_| extensions.dsn),
         envid: envelope.envid.filter(|id| extensions.dsn && is_word(id)),
+        by: envelope.by.filter(|_| extensions.deliver_by.is_some()),
         ..MailParams::default()
     };
     let mut lines = VecDeque::new();

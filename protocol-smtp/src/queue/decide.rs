@@ -1,12 +1,10 @@
 //! What becomes of a recipient after an attempt: the pure heart of the queue.
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use alloc::vec::Vec;
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
 use super::policy::Policy;
+use super::settlement::NoticeKind;
 use super::types::*;
 use crate::status::Status;
 
@@ -23,6 +21,8 @@ pub struct Attempt<'a> {
     pub start: Timestamp,
     /// Nobody may be told: the reverse-path is null, or the message is a notification itself.
     pub silent: bool,
+    /// The sender's deadline.
+    pub deliver_by: Option<DeliverBy>,
     /// What was found out.
     pub verdict: &'a Verdict,
 }
@@ -77,153 +77,67 @@ pub fn decide(
     let notify = !attempt.silent && recipient.notify.failure();
     let (failure, wait_min) = match attempt.verdict {
         Verdict::NotTried => return Decision::Untouched,
-        Verdict::Delivered { dsn, .. } => {
-            let asked = !attempt.silent && recipient.notify.success();
-            return Decision::Delivered { notice: if asked { success_notice(*dsn) } else { None } };
+        Verdict::Delivered { dsn, by_passed_on, .. } => {
+            let notice = success_notice(recipient.notify, *dsn, *by_passed_on, attempt.deliver_by);
+            return Decision::Delivered { notice: notice.filter(|_| !attempt.silent) };
         }
         Verdict::Permanent(_) => return Decision::Bounce { notify },
         Verdict::Suppressed(_) => return Decision::Suppress { notify },
         Verdict::Temporary(failure) => (failure, Duration::ZERO),
         Verdict::InDoubt(failure) => (failure, IN_DOUBT_WAIT),
     };
-    let end = attempt.start + policy.ttl;
+    let end = end(attempt.start, attempt.deliver_by, policy);
     if attempt.number >= policy.max_attempts || now >= end {
-        return Decision::Expire { status: exhausted(failure.status), notify };
+        let in_time = attempt.deliver_by.and_then(|by| by.end()).is_none_or(|at| now < at);
+        let status = if in_time { exhausted(failure.status) } else { Status::EXPIRED };
+        return Decision::Expire { status, notify };
     }
     let due = now + policy.retry_delay(attempt.number, jitter).max(wait_min);
-    let late = !policy.delay_warning.is_zero() && now >= attempt.start + policy.delay_warning;
-    let warn = late && !recipient.delay_notified && !attempt.silent && recipient.notify.delay();
-    Decision::Retry { due: due.min(end), warn }
+    let wanted = !recipient.delay_notified && !attempt.silent && recipient.notify.delay();
+    let late = late_at(attempt.start, attempt.deliver_by, policy);
+    let warn = wanted && late.is_some_and(|at| now >= at);
+    // The notice of a missed deadline is due at the deadline, whenever the next attempt would be.
+    let deadline = late.filter(|at| wanted && !warn && attempt.deliver_by.is_some_and(|by| by.at == *at));
+    Decision::Retry { due: due.min(end).min(deadline.unwrap_or(end)), warn }
 }
 
-/// RFC 3461 §5.2: a next hop with DSN answers itself, one without makes us say `relayed`.
-fn success_notice(duty: DsnDuty) -> Option<NoticeKind> {
+/// When attempts end: the TTL, or the deadline of mode `R` when it is first (RFC 2852 §4).
+pub(super) fn end(start: Timestamp, deliver_by: Option<DeliverBy>, policy: &Policy) -> Timestamp {
+    let ttl = start + policy.ttl;
+    deliver_by.and_then(|by| by.end()).map_or(ttl, |at| at.min(ttl))
+}
+
+/// When a sender hears of a delay: at the deadline of mode `N`, whatever is set here, else after the time that is
+/// set. A deadline that was over from the start was reported where it passed.
+pub(super) fn late_at(start: Timestamp, deliver_by: Option<DeliverBy>, policy: &Policy) -> Option<Timestamp> {
+    match deliver_by {
+        Some(by) if !by.give_up && by.at > start => Some(by.at),
+        _ => (!policy.delay_warning.is_zero()).then(|| start + policy.delay_warning),
+    }
+}
+
+/// RFC 3461 §5.2: a next hop with DSN answers itself, one without makes us say `relayed`. RFC 2852 §4.1: so does
+/// a trace, and a next hop that loses sight of a deadline of mode `N`, unless the sender wants to hear nothing.
+fn success_notice(
+    notify: Notify,
+    duty: DsnDuty,
+    by_passed_on: bool,
+    deliver_by: Option<DeliverBy>,
+) -> Option<NoticeKind> {
+    let by = deliver_by.filter(|_| notify != Notify::Never);
+    let tell = by.is_some_and(|by| by.trace || !(by.give_up || by_passed_on));
     match duty {
-        DsnDuty::PassedOn => None,
-        DsnDuty::Relayed => Some(NoticeKind::Relayed),
-        DsnDuty::Final => Some(NoticeKind::Delivered),
+        DsnDuty::Final if notify.success() => Some(NoticeKind::Delivered),
+        DsnDuty::Relayed if notify.success() => Some(NoticeKind::Relayed),
+        DsnDuty::Relayed | DsnDuty::PassedOn if tell => Some(NoticeKind::Relayed),
+        DsnDuty::Final | DsnDuty::Relayed | DsnDuty::PassedOn => None,
     }
 }
 
 /// The status of a recipient given up for lack of attempts or time: 5.4.7, but a TLS failure stays one, so
 /// that its sender learns what to change.
-fn exhausted(last: Status) -> Status {
+pub(super) fn exhausted(last: Status) -> Status {
     if last == Status::NO_TLS || last == Status::BAD_TLS { last.with_class(5) } else { Status::EXPIRED }
-}
-
-/// The whole attempt as one atomic write; `None` when nothing was tried, so that the job is only given back.
-/// `jitter` is drawn once for the job: recipients that fail alike stay together.
-pub fn settle(
-    job: &Job,
-    verdicts: &[(u16, Verdict)],
-    policy: &Policy,
-    now: Timestamp,
-    jitter: u64,
-) -> Option<Settlement> {
-    if verdicts.iter().all(|(_, v)| *v == Verdict::NotTried) {
-        return None;
-    }
-    let tried = verdicts.iter().any(|(_, v)| !matches!(v, Verdict::NotTried | Verdict::Suppressed(_)));
-    let number = job.attempts.saturating_add(u32::from(tried));
-    let silent = job.null_sender || job.is_dsn;
-    let mut settling = Settling::new(job, tried);
-    for (index, verdict) in verdicts {
-        let Some(recipient) = settling.recipients.get(usize::from(*index)) else { continue };
-        let attempt = Attempt { number, start: job.start, silent, verdict };
-        let decision = decide(recipient, &attempt, policy, now, jitter);
-        settling.apply(*index, verdict, decision);
-    }
-    Some(settling.finish(number, now))
-}
-
-/// The settlement of a job whose time is over, without an attempt: every pending recipient expires with the
-/// last failure it had.
-pub fn settle_expired(job: &Job) -> Settlement {
-    let silent = job.null_sender || job.is_dsn;
-    let mut settling = Settling::new(job, false);
-    for (index, recipient) in (0u16..).zip(&job.recipients) {
-        if recipient.state != State::Pending {
-            continue;
-        }
-        let last = recipient.last.clone().unwrap_or_else(never_tried);
-        let notify = !silent && recipient.notify.failure();
-        let decision = Decision::Expire { status: exhausted(last.status), notify };
-        settling.apply(index, &Verdict::Temporary(last), decision);
-    }
-    settling.finish(job.attempts, job.start)
-}
-
-fn never_tried() -> Failure {
-    let reply = "the destination could not be reached before the message expired";
-    Failure { status: Status::NO_ANSWER, reply: String::from(reply) }
-}
-
-/// A settlement under construction.
-struct Settling {
-    recipients: Vec<Recipient>,
-    changes: Vec<Change>,
-    notices: BTreeMap<NoticeKind, Vec<u16>>,
-    due: Option<Timestamp>,
-    /// Something was looked up or dialled.
-    attempted: bool,
-}
-
-impl Settling {
-    fn new(job: &Job, attempted: bool) -> Settling {
-        let recipients = job.recipients.clone();
-        Settling { recipients, changes: Vec::new(), notices: BTreeMap::new(), due: None, attempted }
-    }
-
-    fn apply(&mut self, index: u16, verdict: &Verdict, decision: Decision) {
-        if self.changes.iter().any(|c| c.index == index) {
-            return; // one attempt settles a recipient once
-        }
-        let Some(recipient) = self.recipients.get_mut(usize::from(index)) else { return };
-        let (state, notice) = match decision {
-            Decision::Untouched => return,
-            Decision::Delivered { notice } => (State::Delivered, notice),
-            Decision::Retry { due, warn } => {
-                self.due = self.due.max(Some(due));
-                recipient.delay_notified |= warn;
-                (State::Pending, warn.then_some(NoticeKind::Delayed))
-            }
-            Decision::Bounce { notify } => (State::Bounced, notify.then_some(NoticeKind::Failed)),
-            Decision::Expire { notify, .. } => (State::Expired, notify.then_some(NoticeKind::Failed)),
-            Decision::Suppress { notify } => (State::Suppressed, notify.then_some(NoticeKind::Failed)),
-        };
-        recipient.state = state;
-        recipient.dot_sent = None;
-        let in_doubt = matches!(verdict, Verdict::InDoubt(_));
-        let (mut status, reply) = match verdict {
-            Verdict::Delivered { reply, .. } => (Status::OK, reply.clone()),
-            Verdict::Temporary(f) | Verdict::Permanent(f) | Verdict::InDoubt(f) | Verdict::Suppressed(f) => {
-                recipient.last = Some(f.clone());
-                (f.status, f.reply.clone())
-            }
-            Verdict::NotTried => return,
-        };
-        if let Decision::Expire { status: final_status, .. } = decision {
-            status = final_status;
-        }
-        if self.attempted && !matches!(verdict, Verdict::Suppressed(_)) {
-            recipient.attempts = recipient.attempts.saturating_add(1);
-        }
-        recipient.in_doubt = recipient.in_doubt.saturating_add(u32::from(in_doubt));
-        if let Some(kind) = notice {
-            self.notices.entry(kind).or_default().push(index);
-        }
-        self.changes.push(Change { index, recipient: recipient.clone(), status, reply, in_doubt });
-    }
-
-    fn finish(self, attempts: u32, now: Timestamp) -> Settlement {
-        let pending = self.recipients.iter().any(|r| r.state == State::Pending);
-        let failed = |r: &Recipient| matches!(r.state, State::Bounced | State::Expired | State::Suppressed);
-        let dead = !pending && self.recipients.iter().any(failed);
-        // Recipients left untried wait with those that are retried; alone they need not wait.
-        let next_due = pending.then(|| self.due.unwrap_or(now));
-        let notices = self.notices.into_iter().map(|(kind, recipients)| Notice { kind, recipients });
-        Settlement { attempts, changes: self.changes, next_due, dead, notices: notices.collect() }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 use super::*;
 use alloc::string::ToString;
-use alloc::vec;
 
 const START: Timestamp = Timestamp(1_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -9,7 +8,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const EVEN: u64 = 200_000;
 
 fn failure(status: Status) -> Failure {
-    Failure { status, reply: "reply".to_string() }
+    Failure::local(status, "reply")
 }
 
 fn later() -> Verdict {
@@ -17,7 +16,7 @@ fn later() -> Verdict {
 }
 
 fn delivered(dsn: DsnDuty) -> Verdict {
-    Verdict::Delivered { reply: "250 ok".to_string(), dsn }
+    Verdict::Delivered { reply: "250 ok".to_string(), dsn, by_passed_on: true }
 }
 
 fn notify(words: &str) -> Notify {
@@ -27,7 +26,7 @@ fn notify(words: &str) -> Notify {
 /// One row: NOTIFY, attempt number, time since the start, verdict, silent.
 fn row(words: &str, number: u32, after: Duration, verdict: &Verdict, silent: bool) -> Decision {
     let recipient = Recipient::new(if words.is_empty() { Notify::Absent } else { notify(words) });
-    let attempt = Attempt { number, start: START, silent, verdict };
+    let attempt = Attempt { number, start: START, silent, deliver_by: None, verdict };
     decide(&recipient, &attempt, &Policy::default(), START + after, EVEN)
 }
 
@@ -113,7 +112,7 @@ fn a_settled_recipient_stays_settled() {
     for state in [State::Delivered, State::Bounced, State::Expired, State::Suppressed, State::Cancelled] {
         let recipient = Recipient { state, ..Recipient::new(Notify::Absent) };
         let verdict = later();
-        let attempt = Attempt { number: 1, start: START, silent: false, verdict: &verdict };
+        let attempt = Attempt { number: 1, start: START, silent: false, deliver_by: None, verdict: &verdict };
         assert_eq!(decide(&recipient, &attempt, &Policy::default(), START, 0), Decision::Untouched);
     }
 }
@@ -148,121 +147,6 @@ fn so16_jitter_stays_within_its_fifth_and_below_the_maximum() {
     assert_eq!(seen, (24_000, 36_000));
 }
 
-fn job(recipients: Vec<Recipient>) -> Job {
-    Job {
-        fence: Fence { job: JobKey([1; 16]), epoch: 1 },
-        lease_until: START + MINUTE,
-        destination: "mx.test".to_string(),
-        null_sender: false,
-        is_dsn: false,
-        start: START,
-        attempts: 0,
-        recipients,
-    }
-}
-
-#[test]
-fn so6_250_450_and_550_are_settled_each_by_itself() {
-    let three = job(vec![Recipient::new(Notify::Absent); 3]);
-    let never = Verdict::Permanent(failure(Status::new(5, 1, 1)));
-    let verdicts = [(0, delivered(DsnDuty::Relayed)), (1, later()), (2, never)];
-    let settled = settle(&three, &verdicts, &Policy::default(), START, EVEN).unwrap();
-    assert_eq!(settled.attempts, 1);
-    assert_eq!(settled.next_due, Some(START + Duration::from_secs(30)));
-    assert!(!settled.dead);
-    let states: Vec<_> =
-        settled.changes.iter().map(|c| (c.index, c.recipient.state, c.recipient.attempts)).collect();
-    assert_eq!(states, [(0, State::Delivered, 1), (1, State::Pending, 1), (2, State::Bounced, 1)]);
-    assert_eq!(settled.notices, [Notice { kind: NoticeKind::Failed, recipients: vec![2] }]);
-}
-
-#[test]
-fn a_job_is_dead_when_its_last_recipient_is_settled_and_one_was_not_reached() {
-    let mut two = job(vec![Recipient::new(Notify::Absent); 2]);
-    two.recipients[0].state = State::Bounced;
-    let settled = settle(&two, &[(1, delivered(DsnDuty::Relayed))], &Policy::default(), START, 0).unwrap();
-    assert_eq!((settled.next_due, settled.dead), (None, true));
-    two.recipients[0].state = State::Delivered;
-    let settled = settle(&two, &[(1, delivered(DsnDuty::Relayed))], &Policy::default(), START, 0).unwrap();
-    assert_eq!((settled.next_due, settled.dead), (None, false));
-}
-
-#[test]
-fn notices_of_one_kind_are_one_message() {
-    let three = job(vec![Recipient::new(Notify::Absent); 3]);
-    let never = Verdict::Permanent(failure(Status::new(5, 1, 1)));
-    let verdicts = [(0, never.clone()), (1, later()), (2, never)];
-    let settled = settle(&three, &verdicts, &Policy::default(), START + HOUR, EVEN).unwrap();
-    assert_eq!(
-        settled.notices,
-        [
-            Notice { kind: NoticeKind::Failed, recipients: vec![0, 2] },
-            Notice { kind: NoticeKind::Delayed, recipients: vec![1] },
-        ]
-    );
-    assert!(settled.changes.iter().all(|c| c.recipient.delay_notified == (c.index == 1)));
-}
-
-#[test]
-fn si18_nobody_hears_of_a_notification_or_of_mail_from_nobody() {
-    let never = [(0, Verdict::Permanent(failure(Status::new(5, 1, 1))))];
-    let everything = notify("SUCCESS,FAILURE,DELAY");
-    for (null_sender, is_dsn) in [(true, false), (false, true), (true, true)] {
-        let one = Job { null_sender, is_dsn, ..job(vec![Recipient::new(everything)]) };
-        let settled = settle(&one, &never, &Policy::default(), START, 0).unwrap();
-        assert_eq!((settled.notices.len(), settled.dead), (0, true));
-        assert_eq!(settle_expired(&one).notices.len(), 0);
-    }
-}
-
-#[test]
-fn recipients_left_untried_do_not_wait_alone() {
-    let two = job(vec![Recipient::new(Notify::Absent); 2]);
-    let policy = Policy::default();
-    let settled = settle(&two, &[(0, delivered(DsnDuty::Relayed))], &policy, START, 0).unwrap();
-    assert_eq!(settled.next_due, Some(START));
-    assert_eq!(settle(&two, &[(0, Verdict::NotTried)], &policy, START, 0), None);
-    assert_eq!(settle(&two, &[], &policy, START, 0), None);
-}
-
-#[test]
-fn hostile_indices_and_repeated_verdicts_change_nothing() {
-    let one = job(vec![Recipient::new(Notify::Absent)]);
-    let never = Verdict::Permanent(failure(Status::new(5, 1, 1)));
-    let verdicts = [(7, never.clone()), (0, later()), (0, never), (u16::MAX, later())];
-    let settled = settle(&one, &verdicts, &Policy::default(), START, EVEN).unwrap();
-    assert_eq!(settled.changes.len(), 1);
-    assert_eq!(
-        (settled.changes[0].recipient.state, settled.changes[0].recipient.attempts),
-        (State::Pending, 1)
-    );
-}
-
-#[test]
-fn suppression_is_no_attempt() {
-    let one = job(vec![Recipient::new(Notify::Absent)]);
-    let verdicts = [(0, Verdict::Suppressed(failure(Status::SUPPRESSED)))];
-    let settled = settle(&one, &verdicts, &Policy::default(), START, 0).unwrap();
-    assert_eq!((settled.attempts, settled.changes[0].recipient.attempts), (0, 0));
-    assert_eq!(settled.changes[0].recipient.state, State::Suppressed);
-}
-
-#[test]
-fn expiry_without_an_attempt_keeps_the_last_reply() {
-    let mut tried = Recipient::new(Notify::Absent);
-    tried.last = Some(Failure { status: Status::new(4, 2, 0), reply: "450 4.2.0 later".to_string() });
-    tried.attempts = 3;
-    let settled = settle_expired(&job(vec![tried, Recipient::new(Notify::Absent)]));
-    let change = &settled.changes[0];
-    assert_eq!(
-        (change.status, &*change.reply, change.recipient.attempts),
-        (Status::EXPIRED, "450 4.2.0 later", 3)
-    );
-    assert_eq!(settled.changes[1].status, Status::EXPIRED);
-    assert!(settled.changes[1].reply.contains("could not be reached"));
-    assert_eq!((settled.attempts, settled.next_due, settled.dead), (0, None, true));
-}
-
 #[test]
 fn notify_is_read_as_rfc_3461_writes_it() {
     assert_eq!(Notify::parse("never"), Some(Notify::Never));
@@ -272,5 +156,63 @@ fn notify_is_read_as_rfc_3461_writes_it() {
     );
     for bad in ["", "NEVER,DELAY", "FAILURE,", "ALWAYS"] {
         assert_eq!(Notify::parse(bad), None, "{bad}");
+    }
+}
+
+/// Under a deadline: mode, its distance from the start, NOTIFY, time since the start.
+fn row_by(mode: &str, by: Duration, words: &str, after: Duration, verdict: &Verdict) -> Decision {
+    let recipient = Recipient::new(if words.is_empty() { Notify::Absent } else { notify(words) });
+    let (give_up, trace) = (mode.starts_with('R'), mode.ends_with('T'));
+    let deliver_by = Some(DeliverBy { at: START + by, give_up, trace });
+    let attempt = Attempt { number: 1, start: START, silent: false, deliver_by, verdict };
+    decide(&recipient, &attempt, &Policy::default(), START + after, EVEN)
+}
+
+#[test]
+fn a_deadline_of_mode_r_cuts_the_retry_and_ends_it() {
+    let secs = Duration::from_secs;
+    let expired = Decision::Expire { status: Status::EXPIRED, notify: true };
+    // The retry of 30 s later is cut to the deadline, and at the deadline all is over, for a TLS failure too.
+    assert_eq!(row_by("R", MINUTE, "", secs(20), &later()), retry(secs(50), false));
+    assert_eq!(row_by("R", MINUTE, "", secs(40), &later()), retry(MINUTE, false));
+    assert_eq!(row_by("R", MINUTE, "", MINUTE, &later()), expired);
+    assert_eq!(row_by("R", MINUTE, "", MINUTE, &Verdict::Temporary(failure(Status::NO_TLS))), expired);
+    let doubt = Verdict::InDoubt(failure(Status::BAD_CONNECTION));
+    assert_eq!(row_by("R", MINUTE, "", secs(40), &doubt), retry(MINUTE, false));
+    // The TTL stays an end, when it is the first.
+    assert_eq!(row_by("R", HOUR * 48, "", HOUR * 24, &later()), expired);
+    // The warning that is set here is not touched by it.
+    assert_eq!(row_by("R", HOUR * 2, "", HOUR, &later()), retry(HOUR + secs(30), true));
+}
+
+#[test]
+fn a_deadline_of_mode_n_is_one_notice_of_delay_in_place_of_ours() {
+    let secs = Duration::from_secs;
+    // Due at the deadline, so that the notice is in time; it goes with a failure after it.
+    assert_eq!(row_by("N", MINUTE, "", secs(40), &later()), retry(MINUTE, false));
+    assert_eq!(row_by("N", MINUTE, "", MINUTE, &later()), retry(secs(90), true));
+    assert_eq!(row_by("N", MINUTE, "FAILURE", MINUTE, &later()), retry(secs(90), false));
+    assert_eq!(row_by("N", MINUTE, "NEVER", secs(40), &later()), retry(secs(70), false));
+    // Ours, after an hour, is not sent before a deadline that is later.
+    assert_eq!(row_by("N", HOUR * 2, "", HOUR, &later()), retry(HOUR + secs(30), false));
+    assert_eq!(row_by("N", HOUR * 2, "", HOUR * 2, &later()), retry(HOUR * 2 + secs(30), true));
+}
+
+#[test]
+fn a_trace_and_a_deadline_out_of_sight_are_reported_as_relayed() {
+    let relayed = |told: bool| Decision::Delivered { notice: told.then_some(NoticeKind::Relayed) };
+    let passed_on = delivered(DsnDuty::PassedOn);
+    let lost = Verdict::Delivered { reply: "250".to_string(), dsn: DsnDuty::PassedOn, by_passed_on: false };
+    for (mode, words, verdict, told) in [
+        ("N", "", &passed_on, false),
+        ("R", "", &passed_on, false),
+        ("NT", "", &passed_on, true),
+        ("RT", "FAILURE", &passed_on, true),
+        ("NT", "NEVER", &passed_on, false),
+        ("N", "", &lost, true),
+        ("N", "NEVER", &lost, false),
+        ("NT", "", &delivered(DsnDuty::Final), false),
+    ] {
+        assert_eq!(row_by(mode, MINUTE, words, MINUTE, verdict), relayed(told), "{mode} {words}");
     }
 }

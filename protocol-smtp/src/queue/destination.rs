@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
+use super::line::{Line, Tenant};
 use super::policy::Policy;
 use super::types::{Health, JobKey};
 
@@ -31,7 +32,7 @@ pub(super) struct Destination {
     /// Not tried before this.
     rest_until: Option<Timestamp>,
     /// Jobs held here that wait for a slot.
-    pub(super) waiting: VecDeque<JobKey>,
+    pub(super) waiting: Line,
     /// When the next job that finds no room is likely to find some.
     next_turn: Timestamp,
     /// Moving average of an attempt's duration.
@@ -47,7 +48,7 @@ impl Destination {
             active: 0,
             failures: 0,
             rest_until: None,
-            waiting: VecDeque::new(),
+            waiting: Line::default(),
             next_turn: now,
             average_ms: 2_000,
             last_used: now,
@@ -67,9 +68,9 @@ impl Destination {
         self.rest_until.is_some()
     }
 
-    /// Jobs that may wait here: two rounds of what can be under way.
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < 2 * self.limit as usize
+    /// Whether one more job of `tenant` may wait here: among two rounds of what can be under way.
+    pub(super) fn has_room(&self, tenant: Tenant) -> bool {
+        self.waiting.has_room(tenant, 2 * self.limit as usize)
     }
 
     pub(super) fn started(&mut self, now: Timestamp) {
@@ -166,9 +167,9 @@ impl Destinations {
     }
 
     /// Puts a job in line.
-    pub(super) fn wait(&mut self, name: &str, job: JobKey, policy: &Policy, now: Timestamp) {
+    pub(super) fn wait(&mut self, name: &str, tenant: Tenant, job: JobKey, policy: &Policy, now: Timestamp) {
         let destination = self.entry(name, policy, now);
-        destination.waiting.push_back(job);
+        destination.waiting.push(tenant, job);
         if destination.waiting.len() == 1 && !self.ring.iter().any(|n| &**n == name) {
             self.ring.push_back(Arc::from(name));
         }
@@ -177,12 +178,12 @@ impl Destinations {
     /// Takes a job out of its line.
     pub(super) fn leave(&mut self, name: &str, job: JobKey) {
         if let Some(destination) = self.by_name.get_mut(name) {
-            destination.waiting.retain(|j| *j != job);
+            destination.waiting.remove(job);
         }
     }
 
     /// The next job whose turn it is and that `ready` lets pass: destinations take turns, whatever the
-    /// length of their lines.
+    /// length of their lines, and tenants do so within a line.
     pub(super) fn next(&mut self, now: Timestamp, ready: impl Fn(JobKey) -> bool) -> Option<JobKey> {
         for _ in 0..self.ring.len() {
             let name = self.ring.pop_front()?;
@@ -191,8 +192,7 @@ impl Destinations {
                 continue;
             }
             let slot = !destination.is_resting(now) && destination.has_slot();
-            let found = if slot { destination.waiting.iter().position(|j| ready(*j)) } else { None };
-            let job = found.and_then(|at| destination.waiting.remove(at));
+            let job = if slot { destination.waiting.next(&ready) } else { None };
             if !destination.waiting.is_empty() {
                 self.ring.push_back(name);
             }

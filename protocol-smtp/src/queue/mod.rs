@@ -14,14 +14,23 @@
 //!
 //! [`decide`] is the pure heart: one recipient, one attempt, one decision.
 
+mod classify;
 mod decide;
 mod destination;
+mod events;
+mod line;
 mod policy;
+mod settle;
+mod settlement;
 mod types;
 mod working_set;
 
-pub use decide::{Attempt, Decision, IN_DOUBT_WAIT, decide, settle, settle_expired};
+pub use classify::{CLASSIFIED_MAX, Class, Rule, class_of, classify, rule};
+pub use decide::{Attempt, Decision, IN_DOUBT_WAIT, decide};
 pub use destination::DESTINATIONS_MAX;
+pub use events::{Effect, Event, StoreError};
 pub use policy::{Horizon, Policy};
+pub use settle::{settle, settle_expired};
+pub use settlement::*;
 pub use types::*;
 pub use working_set::Queue;

@@ -3,8 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use protocol_core::Timestamp;
-use protocol_core::time::Duration;
 
+use crate::params::By;
 use crate::status::Status;
 
 /// Which job. The bytes are storage's; the queue only compares them.
@@ -41,9 +41,55 @@ pub struct Job {
     pub start: Timestamp,
     /// Attempts before this claim.
     pub attempts: u32,
+    /// Whose it is: jobs of several tenants for one destination take turns.
+    pub tenant: [u8; 16],
+    /// The sender's deadline, if any.
+    pub deliver_by: Option<DeliverBy>,
     /// All recipients, settled ones too: indices count from the job's first.
     pub recipients: Vec<Recipient>,
 }
+
+impl Job {
+    /// Nobody is told what becomes of it, and nothing is concluded from it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.null_sender || self.is_dsn
+    }
+}
+
+/// DELIVERBY of a message (RFC 2852), counted from when it was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeliverBy {
+    /// The deadline.
+    pub at: Timestamp,
+    /// Mode `R`: at the deadline it is given up. Else `N`: its sender is told of the delay, and it goes on.
+    pub give_up: bool,
+    /// `T`: its sender is told of each hop.
+    pub trace: bool,
+}
+
+impl DeliverBy {
+    /// As the parameter says, for a message that is accepted now.
+    pub fn new(by: By, now: Timestamp) -> DeliverBy {
+        let at = Timestamp(now.0.saturating_add(i64::from(by.secs) * 1_000));
+        DeliverBy { at, give_up: by.give_up, trace: by.trace }
+    }
+
+    /// The parameter for the next hop: the time that is left, in whole seconds, less than none when it is over
+    /// (RFC 2852 §4.1.3). With mode `R` nothing is left to be sent once it is 0.
+    pub fn remaining(&self, now: Timestamp) -> By {
+        let secs = self.at.0.saturating_sub(now.0).div_euclid(1_000);
+        let secs = secs.clamp(-BY_SECS_MAX, BY_SECS_MAX);
+        By { secs: secs as i32, give_up: self.give_up, trace: self.trace }
+    }
+
+    /// When mode `R` ends all attempts.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.give_up.then_some(self.at)
+    }
+}
+
+/// Nine digits (RFC 2852 §4).
+const BY_SECS_MAX: i64 = 999_999_999;
 
 /// Where a recipient stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +199,48 @@ pub struct Failure {
     pub status: Status,
     /// The peer's reply or our reason, one line.
     pub reply: String,
+    /// Who says so. What follows for later mail depends on it.
+    pub origin: Origin,
+}
+
+impl Failure {
+    /// A reason of our own that proves nothing about the address or its domain.
+    pub fn local(status: Status, reply: impl Into<String>) -> Failure {
+        Failure { status, reply: reply.into(), origin: Origin::Local }
+    }
+
+    /// A failure as storage kept it, from its text alone: `550 5.1.1 text` of a peer, or `5.4.7 text` of ours.
+    /// It may name a class again, but no suppression follows from it.
+    pub fn kept(text: impl Into<String>) -> Failure {
+        let reply: String = text.into();
+        let mut words = reply.split(' ');
+        let code = words.next().filter(|w| w.len() == 3).and_then(|w| w.parse().ok());
+        let code = code.filter(|c| (400..600).contains(c));
+        let status = reply.split(' ').take(2).find_map(|word| Status::parse(word.as_bytes()));
+        let status = status.unwrap_or(Status::TEMPORARY);
+        let origin = code.map_or(Origin::Local, |code| Origin::Peer { code, own: false });
+        Failure { status, reply, origin }
+    }
+}
+
+/// Who says that a recipient was not reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// We do: network, name server, TLS, what the message needs, what is set here.
+    #[default]
+    Local,
+    /// A peer, by a reply.
+    Peer {
+        /// The reply code, 400 to 599.
+        code: u16,
+        /// It is about this recipient: the reply to its RCPT, or to the end of data of a message for it alone.
+        /// What is said of the session, the sender or a message for several proves nothing of one of them.
+        own: bool,
+    },
+    /// The name server says that the domain does not exist (NXDOMAIN).
+    NoSuchDomain,
+    /// The domain publishes that it takes no mail (null MX, RFC 7505).
+    NullMx,
 }
 
 /// What an attempt found out about one recipient.
@@ -164,6 +252,8 @@ pub enum Verdict {
         reply: String,
         /// Who answers a wish for success notices.
         dsn: DsnDuty,
+        /// The next hop was given the sender's deadline (BY), or is the last one.
+        by_passed_on: bool,
     },
     /// A failure that another attempt may cure.
     Temporary(Failure),
@@ -197,208 +287,4 @@ pub enum Health {
     Busy,
     /// Nothing could be looked up or connected to.
     Unreachable,
-}
-
-/// What happened outside.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The answer to [`Effect::Claim`].
-    Claimed(Vec<Job>),
-    /// Storage could not claim.
-    ClaimFailed,
-    /// A job may be due now: something was queued on this node.
-    Wake,
-    /// What an attempt found. Recipients not mentioned count as [`Verdict::NotTried`].
-    Attempted {
-        /// Under which claim.
-        fence: Fence,
-        /// Index of the recipient in the job, and what became of it.
-        verdicts: Vec<(u16, Verdict)>,
-        /// How the destination behaved.
-        health: Health,
-    },
-    /// A session stands before its final dot (or `BDAT LAST`) and waits for [`Effect::Proceed`].
-    DotPending {
-        /// Under which claim.
-        fence: Fence,
-        /// The recipients whose fate hangs on it.
-        recipients: Vec<u16>,
-        /// How long the wait for the reply may be.
-        wait: Duration,
-    },
-    /// The answer to [`Effect::Renew`]: until when the lease now holds.
-    Renewed {
-        /// Under which claim.
-        fence: Fence,
-        /// The new end of the lease.
-        result: Result<Timestamp, StoreError>,
-    },
-    /// The answer to [`Effect::RecordDot`]: until when the lease now holds.
-    DotRecorded {
-        /// Under which claim.
-        fence: Fence,
-        /// The new end of the lease.
-        result: Result<Timestamp, StoreError>,
-    },
-    /// The answer to [`Effect::Save`].
-    Saved {
-        /// Under which claim.
-        fence: Fence,
-        /// What storage said.
-        result: Result<(), StoreError>,
-    },
-    /// The answer to [`Effect::Release`].
-    Released {
-        /// Under which claim.
-        fence: Fence,
-        /// What storage said.
-        result: Result<(), StoreError>,
-    },
-    /// Stop or resume claiming and starting attempts. Jobs that wait are given back; attempts under way end.
-    Paused(bool),
-}
-
-/// Why storage did not do it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StoreError {
-    /// The fence is not current: another claim was made, or the job was settled or cancelled. It is
-    /// forgotten, and nothing is done under this fence again.
-    Stale,
-    /// Nothing was written; it may work later.
-    Unavailable,
-}
-
-/// What must be done outside. Each is answered by one event, but for
-/// `Proceed` and `Abandon`; `Withhold` is answered by the attempt's end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Claim up to `limit` due jobs for this node, with `lease`.
-    Claim {
-        /// At most this many.
-        limit: u16,
-        /// From now.
-        lease: Duration,
-    },
-    /// Prolong the lease to `lease` from now.
-    Renew {
-        /// Under which claim.
-        fence: Fence,
-        /// From now.
-        lease: Duration,
-    },
-    /// Prolong the lease to `lease` from now and record that the final dot is about to be written.
-    RecordDot {
-        /// Under which claim.
-        fence: Fence,
-        /// Whose fate hangs on it.
-        recipients: Vec<u16>,
-        /// From now.
-        lease: Duration,
-    },
-    /// The session may write its final dot.
-    Proceed {
-        /// Under which claim.
-        fence: Fence,
-    },
-    /// Storage could not record the dot: break off without writing it, and report the attempt.
-    Withhold {
-        /// Under which claim.
-        fence: Fence,
-    },
-    /// The claim is lost: drop the connection, write no dot, report nothing.
-    Abandon {
-        /// The lost claim.
-        fence: Fence,
-    },
-    /// Try these recipients now.
-    Deliver {
-        /// Under which claim.
-        fence: Fence,
-        /// Its destination, as the job had it.
-        destination: String,
-        /// Pending recipients by index.
-        recipients: Vec<u16>,
-        /// Number of this attempt, from 1.
-        attempt: u32,
-    },
-    /// Write the result of an attempt, with the notices it causes, in one transaction.
-    Save {
-        /// Under which claim.
-        fence: Fence,
-        /// What to write.
-        settlement: Settlement,
-    },
-    /// Give the job back without an attempt, due at `due`.
-    Release {
-        /// Under which claim.
-        fence: Fence,
-        /// Not to be claimed before this.
-        due: Timestamp,
-    },
-}
-
-impl Effect {
-    /// The claim it acts under; none for [`Effect::Claim`].
-    pub fn fence(&self) -> Option<Fence> {
-        match self {
-            Effect::Claim { .. } => None,
-            Effect::Renew { fence, .. }
-            | Effect::RecordDot { fence, .. }
-            | Effect::Proceed { fence }
-            | Effect::Withhold { fence }
-            | Effect::Abandon { fence }
-            | Effect::Deliver { fence, .. }
-            | Effect::Save { fence, .. }
-            | Effect::Release { fence, .. } => Some(*fence),
-        }
-    }
-}
-
-/// The result of an attempt: one atomic write.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settlement {
-    /// Attempts of the job after this one.
-    pub attempts: u32,
-    /// The recipients that this attempt touched; the others stay as they are.
-    pub changes: Vec<Change>,
-    /// Queued again for then; `None` when no recipient is pending any more.
-    pub next_due: Option<Timestamp>,
-    /// Settled, and at least one recipient was not reached: the row stays as `dead` for its retention.
-    pub dead: bool,
-    /// Notices to send, one message each.
-    pub notices: Vec<Notice>,
-}
-
-/// What an attempt changes about one recipient.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// Its index in the job.
-    pub index: u16,
-    /// The recipient as it is now.
-    pub recipient: Recipient,
-    /// The status of its last result, for logs and notices.
-    pub status: Status,
-    /// The peer's reply or our reason, one line.
-    pub reply: String,
-    /// Whether this attempt ended in doubt.
-    pub in_doubt: bool,
-}
-
-/// A delivery status notification to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Notice {
-    /// What it says.
-    pub kind: NoticeKind,
-    /// About whom: indices of the job. Their changes hold status and reply.
-    pub recipients: Vec<u16>,
-}
-
-/// The `Action` of RFC 3464 §2.3.3.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[allow(missing_docs)]
-pub enum NoticeKind {
-    Failed,
-    Delayed,
-    Relayed,
-    Delivered,
 }

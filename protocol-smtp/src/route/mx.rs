@@ -9,7 +9,7 @@ use protocol_core::time::Duration;
 
 use super::net::is_public;
 use crate::address::Literal;
-use crate::queue::Failure;
+use crate::queue::{Failure, Origin};
 use crate::rng::Rng;
 use crate::status::Status;
 
@@ -175,7 +175,8 @@ pub fn hosts(
             Err(fail(Status::DNS_FAILED, format!("MX of {destination}: {}", why.explained())))
         }
         MxAnswer::NxDomain => {
-            Err(fail(Status::NO_SUCH_DOMAIN, format!("the domain {destination} does not exist")))
+            let reply = format!("the domain {destination} does not exist");
+            Err(Failure { origin: Origin::NoSuchDomain, ..fail(Status::NO_SUCH_DOMAIN, reply) })
         }
         MxAnswer::NoData => {
             // RFC 5321 §5.1: the implicit MX.
@@ -209,7 +210,8 @@ fn order(
 ) -> Result<Vec<Host>, Failure> {
     // RFC 7505 §3: a single record with an empty host name.
     if records.iter().all(|mx| canonical(&mx.exchange).is_empty()) {
-        return Err(fail(Status::NULL_MX, format!("{destination} takes no mail (null MX)")));
+        let reply = format!("{destination} takes no mail (null MX)");
+        return Err(Failure { origin: Origin::NullMx, ..fail(Status::NULL_MX, reply) });
     }
     let mut all: Vec<Host> = records
         .iter()
@@ -366,7 +368,7 @@ fn forbidden(host: &str) -> Failure {
 }
 
 fn fail(status: Status, reply: String) -> Failure {
-    Failure { status, reply }
+    Failure::local(status, reply)
 }
 
 fn canonical(name: &str) -> String {

@@ -221,8 +221,7 @@ pub fn plan(
     wish: MessageWish,
     hosts: &[HostFacts],
 ) -> Result<Vec<HostPlan>, Failure> {
-    let by_settings =
-        settings.demand().map_err(|why| Failure { status: Status::NO_TLS, reply: format!("{why}") })?;
+    let by_settings = settings.demand().map_err(|why| Failure::local(Status::NO_TLS, format!("{why}")))?;
     let lenient = wish.tls_optional && !wish.require_tls;
     let mut used: Vec<(u16, HostPlan)> = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
@@ -235,7 +234,7 @@ pub fn plan(
     }
     if used.is_empty() {
         let curable = failures.iter().position(|f| f.status.class == 4).unwrap_or(0);
-        let unknown = || Failure { status: Status::NO_SUCH_DOMAIN, reply: String::from("there is no host") };
+        let unknown = || Failure::local(Status::NO_SUCH_DOMAIN, String::from("there is no host"));
         return Err(failures.into_iter().nth(curable).unwrap_or_else(unknown));
     }
     used.sort_by_key(|(preference, plan)| (*preference, !matches!(plan.check, Check::Dane { .. }))); // stable
@@ -319,7 +318,7 @@ impl Case<'_> {
     fn tlsa_failed(&self, why: DnsFailure) -> Excluded {
         let status = if why == DnsFailure::Bogus { Status::BAD_TLS } else { Status::DNS_FAILED };
         let text = format!("TLSA of {}: {} (SMTP_OUTBOUND_DANE_MODE)", self.host.name, why.text());
-        Excluded(Failure { status, reply: text })
+        Excluded(Failure::local(status, text))
     }
 
     fn no_dane(&self) -> Excluded {
@@ -332,7 +331,7 @@ impl Case<'_> {
             _ => "DNSSEC does not protect the way to it",
         };
         let text = format!("{}: DANE is required, and {why} (SMTP_OUTBOUND_DANE_MODE)", self.host.name);
-        Excluded(Failure { status: Status::BAD_TLS, reply: text })
+        Excluded(Failure::local(Status::BAD_TLS, text))
     }
 
     /// `None`: MTA-STS asks for nothing.
@@ -356,7 +355,7 @@ impl Case<'_> {
                 let Destination { domain, .. } = self.destination;
                 let name = &self.host.name;
                 let text = format!("{name} is not listed in the MTA-STS policy of {domain} ({VARIABLE})");
-                Err(Excluded(Failure { status: Status::BAD_TLS, reply: text }))
+                Err(Excluded(Failure::local(Status::BAD_TLS, text)))
             }
         }
     }
@@ -396,7 +395,7 @@ impl Case<'_> {
                  takes mail for {}",
                 self.destination.domain
             );
-            return Err(Excluded(Failure { status: Status::REQUIRETLS, reply: text }));
+            return Err(Excluded(Failure::local(Status::REQUIRETLS, text)));
         }
         let demand = plan.demand.with_requiretls();
         Ok(HostPlan { demand, posture: Posture::RequireTls, variable: "REQUIRETLS of the message", ..plan })

@@ -149,7 +149,7 @@ impl Walk {
             self.plaintext = false;
         }
         let reply = format!("{} [{}]: {why}", to.host, to.address);
-        self.remember(Failure { status: Status::NO_ANSWER, reply });
+        self.remember(Failure::local(Status::NO_ANSWER, reply));
     }
 
     /// This one of the addresses that [`Walk::next`] named is the one that connected: what is reported next is
@@ -172,7 +172,7 @@ impl Walk {
         match result {
             HostResult::NoConnection(why) => {
                 let reply = format!("{host}: {why}");
-                self.go_on(Failure { status: Status::NO_ANSWER, reply });
+                self.go_on(Failure::local(Status::NO_ANSWER, reply));
             }
             HostResult::Tls(outcome, why) => {
                 self.report_tls(after_tls(demand, outcome), variable, format!("{host}: {why}"));
@@ -191,7 +191,7 @@ impl Walk {
                     self.settle(index, verdict);
                 }
                 let reply = format!("{host}: the session ended before this recipient's turn");
-                self.go_on(Failure { status: Status::BAD_CONNECTION, reply });
+                self.go_on(Failure::local(Status::BAD_CONNECTION, reply));
             }
             HostResult::Stopped => self.over = true,
         }
@@ -209,10 +209,10 @@ impl Walk {
                     }
                     None => "SMTP_OUTBOUND_ALLOW_INVALID_CERTS, SMTP_OUTBOUND_TLS_MODE",
                 };
-                self.go_on(Failure { status, reply: format!("{text} ({variable})") });
+                self.go_on(Failure::local(status, format!("{text} ({variable})")));
             }
             Proceed::Plaintext | Proceed::GoOn => {
-                self.go_on(Failure { status: Status::BAD_CONNECTION, reply: text });
+                self.go_on(Failure::local(Status::BAD_CONNECTION, text));
             }
         }
     }

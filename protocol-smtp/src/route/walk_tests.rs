@@ -27,13 +27,13 @@ fn finished(walk: &Walk) -> (Vec<(u16, Verdict)>, Health) {
 }
 
 fn failure(status: Status) -> Failure {
-    Failure { status, reply: "no".to_string() }
+    Failure::local(status, "no".to_string())
 }
 
 #[test]
 fn so6_a_recipient_that_was_answered_is_not_tried_at_the_next_host() {
     let mut walk = walk(2, OPEN);
-    let done = Verdict::Delivered { reply: "250 ok".to_string(), dsn: DsnDuty::Relayed };
+    let done = Verdict::Delivered { reply: "250 ok".to_string(), dsn: DsnDuty::Relayed, by_passed_on: true };
     let later = Verdict::Temporary(failure(Status::new(4, 2, 0)));
     let verdicts = vec![(0, done.clone()), (1, later.clone())];
     walk.report(HostResult::Answered { verdicts, health: Health::Good });
@@ -56,8 +56,7 @@ fn every_host_is_tried_once_and_the_last_failure_stays() {
     assert!(
         verdicts
             .iter()
-            .all(|(_, v)| *v
-                == Verdict::Temporary(Failure { status: Status::NO_ANSWER, reply: reply.clone() }))
+            .all(|(_, v)| *v == Verdict::Temporary(Failure::local(Status::NO_ANSWER, reply.clone())))
     );
     assert_eq!(verdicts.len(), 3);
 }

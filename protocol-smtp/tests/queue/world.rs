@@ -31,6 +31,8 @@ pub fn job(n: u32, epoch: u64, destination: &str, lease_until: Timestamp) -> Job
         is_dsn: false,
         start: T0,
         attempts: 0,
+        tenant: [0; 16],
+        deliver_by: None,
         recipients: vec![Recipient::new(Notify::Absent)],
     }
 }
@@ -133,8 +135,12 @@ impl World {
     }
 
     pub fn add(&mut self, n: u32, destination: &str) {
-        self.rows
-            .insert(key(n), Row { job: job(n, 0, destination, T0), due: T0, leased: None, settled: false });
+        self.add_for([0; 16], n, destination);
+    }
+
+    pub fn add_for(&mut self, tenant: [u8; 16], n: u32, destination: &str) {
+        let job = Job { tenant, ..job(n, 0, destination, T0) };
+        self.rows.insert(key(n), Row { job, due: T0, leased: None, settled: false });
         self.due.insert((T0, key(n)));
         self.history.insert(key(n), History::default());
     }
@@ -262,7 +268,7 @@ impl World {
                 let result = self.save(fence, settlement);
                 self.store_answer(node, WRITE_MICROS, Event::Saved { fence, result });
             }
-            Effect::Release { fence, due } => {
+            Effect::Release { fence, due, .. } => {
                 let result = self.release(fence, due);
                 self.store_answer(node, WRITE_MICROS, Event::Released { fence, result });
             }
@@ -309,13 +315,16 @@ impl World {
             return self.tell(node, Event::DotPending { fence, recipients: recipients(), wait });
         }
         self.under_way.remove(&fence.job);
-        let failure = |status| Failure { status, reply: "the peer said no".into() };
+        let failure = |status| Failure::local(status, "the peer said no");
         let (verdict, health) =
             match destination.split('.').next().unwrap_or("").trim_end_matches(char::is_numeric) {
                 "dead" => (Verdict::Temporary(failure(Status::NO_ANSWER)), Health::Unreachable),
                 "busy" => (Verdict::Temporary(failure(Status::new(4, 2, 0))), Health::Good),
                 "broken" => (Verdict::InDoubt(failure(Status::BAD_CONNECTION)), Health::Busy),
-                _ => (Verdict::Delivered { reply: "250 ok".into(), dsn: DsnDuty::Relayed }, Health::Good),
+                _ => (
+                    Verdict::Delivered { reply: "250 ok".into(), dsn: DsnDuty::Relayed, by_passed_on: true },
+                    Health::Good,
+                ),
             };
         self.tell(node, Event::Attempted { fence, verdicts: vec![(0, verdict)], health });
     }

@@ -3,13 +3,19 @@
 use std::collections::HashMap;
 
 use protocol_core::Timestamp;
+use protocol_core::address::canonical_domain;
 use protocol_smtp::queue::{
-    Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State, Verdict,
+    DeliverBy, Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State,
+    SuppressionChange as Learnt, Verdict, class_of,
 };
 use protocol_smtp::status::Status;
-use storage::{DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState};
+use storage::{
+    DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState, SuppressionChange,
+    SuppressionSource,
+};
 
 use super::attempt::Tried;
+use crate::smtp::canonical_text;
 
 pub fn fence_of(fence: Fence) -> storage::Fence {
     storage::Fence { job: JobId(Id(fence.job.0)), epoch: fence.epoch }
@@ -26,8 +32,16 @@ pub fn job(job: &Job, relay: Option<&str>, lease_until: Timestamp, lead_ms: i64)
         is_dsn: job.spec.is_dsn,
         start: Timestamp(job.spec.start.0.saturating_sub(lead_ms)),
         attempts: job.attempts,
+        tenant: job.spec.org.0.0,
+        deliver_by: job.spec.deliver_by.map(|by| deliver_by(by, lead_ms)),
         recipients: job.spec.recipients.iter().map(recipient).collect(),
     }
+}
+
+/// The sender's deadline, by a clock that the store's is `lead_ms` ahead of.
+pub fn deliver_by(by: storage::DeliverBy, lead_ms: i64) -> DeliverBy {
+    let at = Timestamp(by.at_ms.saturating_sub(lead_ms));
+    DeliverBy { at, give_up: by.give_up, trace: by.trace }
 }
 
 fn recipient(recipient: &JobRecipient) -> Recipient {
@@ -41,10 +55,7 @@ fn recipient(recipient: &JobRecipient) -> Recipient {
             RecipientState::Suppressed => State::Suppressed,
             RecipientState::Cancelled => State::Cancelled,
         },
-        last: recipient
-            .reply
-            .as_ref()
-            .map(|reply| Failure { status: status_in(reply), reply: reply.clone() }),
+        last: recipient.reply.as_deref().map(Failure::kept),
         attempts: recipient.attempts,
         in_doubt: recipient.in_doubt,
         delay_notified: recipient.delay_notified,
@@ -52,11 +63,6 @@ fn recipient(recipient: &JobRecipient) -> Recipient {
         dot_sent: None,
         ..Recipient::new(notify)
     }
-}
-
-/// The enhanced code in a kept reply, `550 5.1.1 text` or our own `5.4.7 text`.
-fn status_in(reply: &str) -> Status {
-    reply.split(' ').take(2).find_map(|word| Status::parse(word.as_bytes())).unwrap_or(Status::TEMPORARY)
 }
 
 fn state(state: State) -> RecipientState {
@@ -100,8 +106,34 @@ pub fn update(job: &Job, settlement: &Settlement, tried: &HashMap<u16, Tried>, n
         next_due: settlement.next_due,
         dead: settlement.dead,
         deliveries,
+        suppressions: suppressions(job, settlement, now),
         ..JobUpdate::default()
     }
+}
+
+/// What the attempt teaches, as storage knows addresses and domains. `now` is the store's.
+fn suppressions(job: &Job, settlement: &Settlement, now: Timestamp) -> Vec<SuppressionChange> {
+    let address = |index: &u16| {
+        let row = job.spec.recipients.get(usize::from(*index))?;
+        Some(canonical_text(&row.address))
+    };
+    let change = |learnt: &Learnt| {
+        Some(match learnt {
+            Learnt::Suppress { recipient, reason, lasts } => SuppressionChange::Suppress {
+                address: address(recipient)?,
+                reason: reason.clone(),
+                source: SuppressionSource::Bounce,
+                expires: Some(now + *lasts),
+            },
+            // How far apart two signs must be, and how long the row lasts, storage knows itself.
+            Learnt::SuspectDomain { reason, .. } => SuppressionChange::SuspectDomain {
+                domain: canonical_domain(&job.spec.domain).unwrap_or_else(|_| job.spec.domain.clone()),
+                reason: reason.clone(),
+            },
+            Learnt::Lift { recipient } => SuppressionChange::Delivered { address: address(recipient)? },
+        })
+    };
+    settlement.suppressions.iter().filter_map(change).collect()
 }
 
 /// The reply with its enhanced code in front when it does not show it itself.
@@ -110,6 +142,17 @@ pub fn with_status(status: Status, reply: &str) -> String {
         reply.to_owned()
     } else {
         format!("{status} {reply}")
+    }
+}
+
+/// What a failure is about, by its stable name; nothing for a delivery.
+pub fn class(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Delivered { .. } | Verdict::NotTried => "",
+        Verdict::Temporary(why)
+        | Verdict::Permanent(why)
+        | Verdict::InDoubt(why)
+        | Verdict::Suppressed(why) => class_of(why).name(),
     }
 }
 
@@ -131,6 +174,7 @@ mod tests {
 
     #[test]
     fn a_kept_reply_gives_its_status_back() {
+        let status_in = |reply: &str| Failure::kept(reply).status;
         assert_eq!(status_in("550 5.1.1 no such user"), Status::new(5, 1, 1));
         assert_eq!(status_in(&with_status(Status::EXPIRED, "given up")), Status::EXPIRED);
         assert_eq!(status_in("451 try later"), Status::TEMPORARY);

@@ -23,7 +23,7 @@ use async_io::Timer;
 use futures_lite::{FutureExt, future};
 use protocol_core::Timestamp;
 use protocol_smtp::queue::{
-    Effect, Event, Failure, Fence, Health, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
+    Effect, Event, Failure, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
 };
 use protocol_smtp::status::Status;
 use storage::{Job, JobState, JobWrite};
@@ -231,7 +231,7 @@ impl Worker {
     async fn perform(self: Arc<Self>, effect: Effect) {
         let otherwise = after_panic(&effect);
         let Some(event) = despite_panic(self.event_of(effect), otherwise).await else { return };
-        if let Event::Attempted { fence, .. } = &event {
+        if let Event::Attempted { fence, .. } | Event::Crashed { fence } = &event {
             self.end_attempt(*fence);
         }
         if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
@@ -263,8 +263,9 @@ impl Worker {
             Effect::Save { fence, settlement } => {
                 Event::Saved { fence, result: self.save(fence, settlement).await }
             }
-            Effect::Release { fence, due } => {
-                let release = JobWrite::Release { due: self.to_store(due) };
+            Effect::Release { fence, due, crashed } => {
+                let due = self.to_store(due);
+                let release = if crashed { JobWrite::Crashed { due } } else { JobWrite::Release { due } };
                 let result = self.app.storage.write_job(fence_of(fence), release).await;
                 Event::Released { fence, result: result.map_err(store_error) }
             }
@@ -370,7 +371,7 @@ impl Worker {
                 None => tried.push(index),
                 Some(row) => {
                     let reply = format!("suppressed: {}", suppression_told(&row));
-                    held_back.push((index, Verdict::Suppressed(Failure { status: SUPPRESSED, reply })));
+                    held_back.push((index, Verdict::Suppressed(Failure::local(SUPPRESSED, reply))));
                 }
             }
         }
@@ -434,11 +435,7 @@ fn after_panic(effect: &Effect) -> Option<Event> {
         Effect::Renew { fence, .. } => Event::Renewed { fence: *fence, result: Err(unavailable) },
         Effect::RecordDot { fence, .. } => Event::DotRecorded { fence: *fence, result: Err(unavailable) },
         // Who may have the message already is known to the queue, which recorded the final dot.
-        Effect::Deliver { fence, recipients, .. } => Event::Attempted {
-            fence: *fence,
-            verdicts: recipients.iter().map(|index| (*index, Verdict::NotTried)).collect(),
-            health: Health::Good,
-        },
+        Effect::Deliver { fence, .. } => Event::Crashed { fence: *fence },
         Effect::Save { fence, .. } => Event::Saved { fence: *fence, result: Err(unavailable) },
         Effect::Release { fence, .. } => Event::Released { fence: *fence, result: Err(unavailable) },
         Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
@@ -486,6 +483,7 @@ fn log_attempt(
             size = job.spec.size,
             attempt,
             outcome,
+            class = convert::class(verdict),
             reply = %logging::peer(reply.as_bytes()),
             duration_ms = took.as_millis() as u64,
             "delivery attempt"
@@ -512,7 +510,8 @@ mod tests {
             Effect::Claim { limit: 1, lease },
             Effect::Renew { fence, lease },
             Effect::RecordDot { fence, recipients: vec![0], lease },
-            Effect::Release { fence, due },
+            Effect::Release { fence, due, crashed: false },
+            Effect::Release { fence, due, crashed: true },
             deliver.clone(),
         ] {
             let otherwise = after_panic(&effect);
@@ -520,8 +519,7 @@ mod tests {
             let told = future::block_on(despite_panic(panics, otherwise.clone()));
             assert!(told.is_some() && told == otherwise, "{told:?}");
         }
-        let Some(Event::Attempted { verdicts, .. }) = after_panic(&deliver) else { panic!("not an attempt") };
-        assert_eq!(verdicts, [(0, Verdict::NotTried), (2, Verdict::NotTried)]);
+        assert_eq!(after_panic(&deliver), Some(Event::Crashed { fence }));
         let well = async { Some(Event::ClaimFailed) };
         assert_eq!(future::block_on(despite_panic(well, None)), Some(Event::ClaimFailed));
     }

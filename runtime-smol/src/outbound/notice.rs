@@ -16,7 +16,7 @@ use storage::{
 };
 
 use super::attempt::Tried;
-use super::convert::with_status;
+use super::convert::{deliver_by, with_status};
 use crate::app::App;
 use crate::signing::sign_whole;
 use crate::smtp::{canonical_text, domain_of};
@@ -62,6 +62,10 @@ fn reports<'a>(
     tried: &'a HashMap<u16, Tried>,
     ttl: Duration,
 ) -> Vec<Report<'a>> {
+    // Both in the store's time. A deadline of mode R ends all attempts (RFC 2852 §4).
+    let end = job.spec.deliver_by.and_then(|by| deliver_by(by, 0).end());
+    let ttl_end = job.spec.start + ttl;
+    let retry_until = end.map_or(ttl_end, |end| end.min(ttl_end));
     let mut reports = Vec::new();
     for notice in &settlement.notices {
         for index in &notice.recipients {
@@ -81,7 +85,7 @@ fn reports<'a>(
                 status: change.status,
                 remote: tried.get(index).map(|t| t.host.as_str()),
                 diagnostic: with_status(change.status, &change.reply),
-                retry_until: (notice.kind == NoticeKind::Delayed).then_some(job.spec.start + ttl),
+                retry_until: (notice.kind == NoticeKind::Delayed).then_some(retry_until),
             });
         }
     }

@@ -148,7 +148,7 @@ impl<'a> Planner<'a> {
         };
         read.await.map_err(|error| {
             tracing::error!(job = %spec.id, %error, "a queued message could not be read");
-            Failure { status: Status::TEMPORARY, reply: "the queued message could not be read".to_owned() }
+            Failure::local(Status::TEMPORARY, "the queued message could not be read")
         })
     }
 
@@ -237,7 +237,7 @@ impl<'a> Planner<'a> {
             Err(error) => {
                 tracing::warn!(%error, domain = name, "the settings of the sender's domain could not be read");
                 let reply = "the settings of the sender's domain could not be read".to_owned();
-                Err(Failure { status: Status::TEMPORARY, reply })
+                Err(Failure::local(Status::TEMPORARY, reply))
             }
         }
     }
@@ -286,12 +286,12 @@ fn curable(failure: Failure, answers: &[HostAddresses]) -> Failure {
     match failed {
         Some((name, why)) if failure.status.class == 5 => {
             let reply = format!("address of {name}: {}; {}", why.explained(), failure.reply);
-            Failure { status: Status::DNS_FAILED, reply }
+            Failure::local(Status::DNS_FAILED, reply)
         }
         _ => failure,
     }
 }
 
 fn nowhere() -> Failure {
-    Failure { status: Status::BAD_CONNECTION, reply: "there is no address to dial".to_owned() }
+    Failure::local(Status::BAD_CONNECTION, "there is no address to dial")
 }

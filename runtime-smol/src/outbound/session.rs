@@ -19,6 +19,7 @@ use rustls_pki_types::ServerName;
 use storage::Job;
 
 use super::attempt::{Attempt, Control};
+use super::convert::deliver_by;
 use super::kept::MESSAGES_MAX;
 use super::relay::Proof;
 use super::source::Source;
@@ -320,6 +321,8 @@ impl Attempt<'_> {
                 _ => None,
             },
             envid: spec.envid.as_deref(),
+            // Kept in the store's time.
+            by: spec.deliver_by.map(|by| deliver_by(by, 0).remaining(self.app.storage.store_now())),
         };
         let mut sent = talk.session.send(&envelope, &mut talk.out);
         if sent == Err(Missing::EightBitMime)
