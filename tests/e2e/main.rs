@@ -10,10 +10,12 @@ mod harness;
 mod imap_clients;
 mod inbound;
 mod mta_sts;
+mod nodes;
 mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod scripted;
 mod signed;
 mod signing;
 mod standstill;
