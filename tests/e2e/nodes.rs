@@ -18,6 +18,10 @@ const KILL_EVERY: Duration = Duration::from_secs(5);
 /// More messages than this are the long form, which also waits for what is in doubt to be tried again.
 const LONG_FORM: u64 = 1_000;
 
+/// A lease of ten seconds that nobody has renewed for this long is a dead process's. Nobody takes the job over
+/// only when the final dot was announced: it is in doubt, which is written down ten minutes later.
+const ORPHANED: Duration = Duration::from_secs(18);
+
 /// The database server, which ends when its standard input does.
 struct Database {
     child: Child,
@@ -206,22 +210,35 @@ fn jobs_of_logs(nodes: &[Inbox]) -> HashMap<u64, String> {
 /// Waits until nothing is queued but jobs in doubt; those, by the number of their message.
 fn drained(node: &Inbox, messages: u64) -> HashMap<u64, String> {
     let limit = Duration::from_secs(if messages > LONG_FORM { 1_800 } else { 60 });
-    let (mut doubtful, mut left): (HashSet<String>, Vec<serde_json::Value>) = Default::default();
-    eventually(limit, "a queue with nothing but jobs in doubt", || {
-        left = queue(node);
-        if messages > LONG_FORM {
-            return left.is_empty();
-        }
-        let mut done = true;
-        for job in &left {
-            let id = job["id"].as_str().expect("an ID");
-            if !doubtful.contains(id) && job["state"] == "queued" && doubts(node, id).1 {
-                doubtful.insert(id.to_owned());
+    let begun = Instant::now();
+    let mut doubtful: HashSet<String> = HashSet::new();
+    let mut leases: HashMap<String, (String, Instant)> = HashMap::new();
+    let left = loop {
+        let mut left = queue(node);
+        left.retain(|job| job["state"] != "dead"); // returned, and kept to be looked at
+        let is_id = |job: &serde_json::Value| job["id"].as_str().expect("an ID").to_owned();
+        if messages <= LONG_FORM {
+            let queued = left.iter().filter(|job| job["state"] == "queued").map(is_id);
+            let unknown: Vec<String> = queued.filter(|id| !doubtful.contains(id)).collect();
+            doubtful.extend(unknown.into_iter().filter(|id| doubts(node, id).1));
+            for job in left.iter().filter(|job| job["state"] == "processing") {
+                let lease = job["leaseUntil"].as_str().expect("a lease").to_owned();
+                let seen = leases.entry(is_id(job)).or_insert_with(|| (lease.clone(), Instant::now()));
+                if seen.0 != lease {
+                    *seen = (lease, Instant::now());
+                } else if seen.1.elapsed() > ORPHANED {
+                    doubtful.insert(is_id(job));
+                }
             }
-            done &= doubtful.contains(id);
         }
-        done
-    });
+        let open: Vec<String> = left.iter().map(is_id).filter(|id| !doubtful.contains(id)).collect();
+        if open.is_empty() {
+            break left;
+        }
+        let shown = || node.cli_ok(&["queue", "show", &open[0], "--json"]);
+        assert!(begun.elapsed() < limit, "{} jobs do not end, one of them: {}", open.len(), shown());
+        std::thread::sleep(Duration::from_millis(250));
+    };
     let text = |v: &serde_json::Value| v.as_str().expect("text").to_owned();
     let of = |job: &serde_json::Value| {
         let recipient = text(&job["recipients"][0]["address"]);
