@@ -11,10 +11,12 @@ mod imap_clients;
 mod inbound;
 mod limits;
 mod mta_sts;
+mod nodes;
 mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod scripted;
 mod signed;
 mod signing;
 mod standstill;

@@ -325,6 +325,7 @@ fn job_json(job: &Job) -> Value {
         "recipients": recipients,
         "attempts": job.attempts,
         "nextAttemptAt": waits.then(|| iso(job.due)),
+        "leaseUntil": job.lease_until.map(iso),
         "createdAt": iso(job.spec.created),
     })
 }

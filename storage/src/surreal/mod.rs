@@ -60,6 +60,8 @@ const BLOCK_CACHE_BYTES: u64 = 64 << 20;
 const MEMTABLE_BYTES: u64 = 64 << 20;
 /// How long connecting to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause after another instance was first to make the namespace.
+const USE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -268,8 +270,16 @@ async fn server(options: SurrealOptions) -> Result<Connection, OpenError> {
         if let (Some(username), Some(password)) = (options.username, options.password) {
             db.signin(Root { username, password }).await?;
         }
-        db.use_ns(&options.namespace).use_db(&options.database).await?;
-        Ok(db)
+        // The first use makes namespace and database, and of several instances that start at once all but one
+        // meet with a conflict. The time limit around this ends it.
+        loop {
+            match db.use_ns(&options.namespace).use_db(&options.database).await {
+                Err(error) if error.message().contains("Transaction conflict") => {
+                    tokio::time::sleep(USE_AGAIN).await;
+                }
+                used => break used.map(|_| db),
+            }
+        }
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(db)) => Ok(Connection::Remote(db)),

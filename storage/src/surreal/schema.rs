@@ -15,6 +15,9 @@ use crate::rows::ApplyError;
 /// The version this program writes.
 pub const VERSION: u64 = 4;
 
+/// How often opening tries again after another instance that opens at the same time was first.
+const STARTS_MAX: u32 = 50;
+
 /// What each version adds to the one before it.
 const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
@@ -216,8 +219,17 @@ async fn stored(calls: &Calls) -> Result<u64> {
 /// Brings the schema up to this program's version. `Ok(Err(version))`: it is newer than that, and nothing was
 /// touched.
 pub async fn migrate(calls: &Calls) -> Result<Result<(), u64>> {
-    calls.transaction(META, Variables::new()).await.map_err(Error::from)?;
     let mut tries = 0;
+    // Several instances may start at once on an empty database, and each defines the same table.
+    loop {
+        match calls.transaction(META, Variables::new()).await {
+            Err(ApplyError::Stale) if tries < STARTS_MAX => {
+                tries += 1;
+                calls.pause(tries).await;
+            }
+            outcome => break outcome.map_err(Error::from)?,
+        }
+    }
     loop {
         let version = stored(calls).await?;
         if version > VERSION {
@@ -235,7 +247,7 @@ pub async fn migrate(calls: &Calls) -> Result<Result<(), u64>> {
              {next}UPSERT meta:schema SET version = $version;\n"
         );
         match calls.transaction(&text, bound).await {
-            Err(ApplyError::Stale) if tries < 10 => {
+            Err(ApplyError::Stale) if tries < STARTS_MAX => {
                 tries += 1;
                 calls.pause(tries).await;
             }
