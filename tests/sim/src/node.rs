@@ -1,0 +1,481 @@
+//! A node: the queue machine, its store, its clocks, and a driver that carries out effects as the server's
+//! shell does. Everything here is lost in a crash.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_channel::{Receiver, Sender};
+use futures_lite::future;
+use protocol_core::time::Duration;
+use protocol_core::{Instant, Timestamp};
+use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Queue, StoreError, Verdict};
+use storage::{Error, Job, JobId, JobState, NewJob};
+
+use crate::attempt::{self, Attempted, Control};
+use crate::clock::Anchor;
+use crate::convert::{self, fence_of};
+use crate::exec::lock;
+use crate::front::Front;
+use crate::mutants::Mutant;
+use crate::notice;
+use crate::world::World;
+
+/// A job that this node holds.
+#[derive(Clone)]
+struct Held {
+    job: Job,
+    control: Option<Sender<Control>>,
+    hosts: BTreeMap<u16, String>,
+}
+
+/// One incarnation of a node.
+pub struct Worker {
+    /// Where it runs.
+    pub world: Arc<World>,
+    /// Which node.
+    pub node: usize,
+    /// Its tasks.
+    pub group: u32,
+    owner: String,
+    anchor: Anchor,
+    store: Front,
+    events: Sender<Event>,
+    inbox: Receiver<Event>,
+    stop: (Sender<()>, Receiver<()>),
+    held: Mutex<BTreeMap<JobKey, Held>>,
+    queue: Mutex<Queue>,
+    phases: Mutex<BTreeMap<u64, &'static str>>,
+}
+
+enum Happened {
+    Event(Event),
+    Stop,
+    Deadline,
+}
+
+/// What a task of a node is about, for as long as it is kept.
+pub struct Phase<'a> {
+    worker: &'a Worker,
+    key: u64,
+}
+
+impl Phase<'_> {
+    /// It goes on with something else.
+    pub fn now(&self, what: &'static str) {
+        lock(&self.worker.phases).insert(self.key, what);
+    }
+}
+
+impl Drop for Phase<'_> {
+    fn drop(&mut self) {
+        lock(&self.worker.phases).remove(&self.key);
+    }
+}
+
+impl Worker {
+    /// A node that starts now.
+    pub fn new(world: &Arc<World>, node: usize, group: u32, anchor: Anchor) -> Arc<Worker> {
+        let owner = format!("n{node}.{group}");
+        let (events, inbox) = async_channel::unbounded();
+        let policy = match world.mutant {
+            Some(mutant) => mutant.policy(&world.setup.policy),
+            None => world.setup.policy.clone(),
+        };
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(&world.rng().bytes16());
+        world.books().node_started(node, &owner);
+        Arc::new(Worker {
+            world: world.clone(),
+            node,
+            group,
+            store: Front::new(world, node, &owner),
+            owner,
+            anchor,
+            events,
+            inbox,
+            stop: async_channel::bounded(1),
+            held: Mutex::default(),
+            queue: Mutex::new(Queue::new(policy, NodeId(u64::from(group)), seed)),
+            phases: Mutex::default(),
+        })
+    }
+
+    /// Now, as this node takes it.
+    pub fn now(&self) -> Timestamp {
+        let truth = self.world.exec.now();
+        if self.world.mutant == Some(Mutant::WallClockLease) {
+            let step = lock(&self.world.wall_step_ms).get(&self.node).copied().unwrap_or(0);
+            return self.anchor.clock().wall(truth, step);
+        }
+        self.anchor.now(truth)
+    }
+
+    /// Monotonic time, as this node takes it.
+    pub fn monotonic(&self) -> Instant {
+        Instant(self.anchor.clock().monotonic(self.world.exec.now()))
+    }
+
+    /// The true time at which this node's monotonic clock shows `at`.
+    pub fn truth_of(&self, at: Instant) -> u64 {
+        self.anchor.clock().truth_of(at.0)
+    }
+
+    /// How much longer this node believes to hold a claim; none when it does not.
+    pub fn believes_to_hold(&self, job: JobId, epoch: u64) -> Option<Duration> {
+        let fence = Fence { job: JobKey(job.0.0), epoch };
+        let until = lock(&self.queue).lease_until(fence)?;
+        let now = self.now();
+        (until > now).then(|| until.since(now))
+    }
+
+    /// Whether the lease lasts for so long from now.
+    pub fn holds_for(&self, fence: Fence, wait: Duration) -> bool {
+        lock(&self.queue).lease_until(fence).is_some_and(|until| until >= self.now() + wait)
+    }
+
+    /// What its tasks are about.
+    pub fn phases(&self) -> Vec<&'static str> {
+        lock(&self.phases).values().copied().collect()
+    }
+
+    /// A task begins with something.
+    pub fn phase(&self, what: &'static str) -> Phase<'_> {
+        let mut phases = lock(&self.phases);
+        let key = phases.keys().next_back().map_or(0, |k| k + 1);
+        phases.insert(key, what);
+        Phase { worker: self, key }
+    }
+
+    /// Asks it to stop politely.
+    pub fn shut_down(&self) {
+        let _ = self.stop.0.try_send(());
+    }
+
+    /// Runs the queue until it is told to stop and holds nothing any more.
+    pub async fn run(self: Arc<Self>) {
+        let mut stopping = false;
+        loop {
+            self.drain();
+            let (idle, held, deadline) = {
+                let queue = lock(&self.queue);
+                (queue.is_idle(), queue.held(), queue.deadline())
+            };
+            if held > self.world.setup.policy.held_max {
+                self.world.fail(format!("I11: n{} holds {held} jobs", self.node));
+            }
+            if stopping && idle {
+                return self.check_nothing_leased();
+            }
+            match self.wait(deadline, stopping).await {
+                Happened::Event(event) => self.handle(event),
+                Happened::Stop => {
+                    stopping = true;
+                    self.handle(Event::Paused(true));
+                    let table = lock(&self.held);
+                    for control in table.values().filter_map(|h| h.control.as_ref()) {
+                        let _ = control.try_send(Control::Stop);
+                    }
+                }
+                Happened::Deadline => {}
+            }
+        }
+    }
+
+    /// Tells the queue what happened in an attempt.
+    pub fn tell_queue(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    fn handle(&self, event: Event) {
+        lock(&self.queue).handle(event, self.now());
+    }
+
+    fn drain(self: &Arc<Self>) {
+        loop {
+            let effect = lock(&self.queue).poll(self.now());
+            let Some(mut effect) = effect else { return };
+            if let Some(mutant) = self.world.mutant {
+                mutant.effect(&mut effect);
+            }
+            self.carry_out(effect);
+        }
+    }
+
+    async fn wait(&self, deadline: Option<Timestamp>, stopping: bool) -> Happened {
+        let event = async {
+            match self.inbox.recv().await {
+                Ok(event) => Happened::Event(event),
+                Err(_) => future::pending().await,
+            }
+        };
+        let stop = async {
+            if stopping || self.stop.1.recv().await.is_err() {
+                return future::pending().await;
+            }
+            Happened::Stop
+        };
+        let timer = async {
+            match deadline {
+                Some(at) => self.world.exec.sleep_until(self.anchor.truth_of(at)).await,
+                None => future::pending().await,
+            }
+            Happened::Deadline
+        };
+        future::or(event, future::or(stop, timer)).await
+    }
+
+    /// SPEC section 11: a node that stopped politely leaves no job leased.
+    fn check_nothing_leased(&self) {
+        for row in self.world.db.live_jobs() {
+            let ours = row.job.owner.as_deref() == Some(&self.owner);
+            if ours && row.job.state == JobState::Processing {
+                let name = crate::db::world_name(row.job.spec.id);
+                self.world.fail(format!("I3: n{} stopped and left {name} leased", self.node));
+            }
+        }
+        self.world.note(format_args!("n{}: stopped", self.node));
+        self.world.exec.kill(self.group);
+    }
+
+    // ---- effects --------------------------------------------------------------------------------------
+
+    fn carry_out(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Proceed { fence } => self.tell(fence, Control::Proceed),
+            Effect::Withhold { fence } => self.tell(fence, Control::Withhold),
+            Effect::Abandon { fence } => {
+                self.world.books().attempt_ended(self.node, claim_of(fence));
+                self.tell(fence, Control::Abandon);
+            }
+            Effect::Deliver { .. } if self.world.mutant == Some(Mutant::ClaimedTwice) => {
+                self.start(effect.clone());
+                self.start(effect);
+            }
+            Effect::RecordDot { fence, lease, .. }
+                if self.world.mutant == Some(Mutant::ProceedBeforeDurable) =>
+            {
+                let _ = self.events.try_send(Event::DotRecorded { fence, result: Ok(self.now() + lease) });
+                self.start(effect);
+            }
+            effect => self.start(effect),
+        }
+    }
+
+    fn start(self: &Arc<Self>, effect: Effect) {
+        let worker = self.clone();
+        self.world.exec.spawn(self.group, async move { worker.perform(effect).await });
+    }
+
+    async fn perform(self: Arc<Self>, effect: Effect) {
+        let phase = self.phase("effect");
+        let event = match effect {
+            Effect::Claim { limit, lease } => {
+                phase.now("claim");
+                self.claim(usize::from(limit), lease).await
+            }
+            Effect::Renew { fence, lease } => {
+                phase.now("renew");
+                Event::Renewed { fence, result: self.renew(fence, lease).await }
+            }
+            Effect::RecordDot { fence, recipients, lease } => {
+                phase.now("record dot");
+                let result = self.record_dot(fence, &recipients, lease).await;
+                Event::DotRecorded { fence, result }
+            }
+            Effect::Deliver { fence, recipients, attempt, .. } => {
+                let Some((job, control)) = self.begin_attempt(fence) else { return };
+                let found = attempt::run(&self, &job, &recipients, attempt, fence, control, &phase).await;
+                match found {
+                    Some(found) => self.attempted(fence, found),
+                    None => return,
+                }
+            }
+            Effect::Save { fence, settlement } => {
+                phase.now("save");
+                Event::Saved { fence, result: self.save(fence, settlement).await }
+            }
+            Effect::Release { fence, due } => {
+                phase.now("release");
+                let result = self.store.release(fence_of(fence), due).await;
+                Event::Released { fence, result: self.answer(result) }
+            }
+            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
+        };
+        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
+            && *result != Err(StoreError::Unavailable)
+        {
+            self.forget(*fence);
+        }
+        let _ = self.events.try_send(event);
+    }
+
+    /// What the queue may conclude. An unknown outcome ends the process.
+    fn answer<T>(&self, result: Result<T, Error>) -> Result<T, StoreError> {
+        result.map_err(|error| match error {
+            Error::Refused(_) | Error::NotFound => StoreError::Stale,
+            Error::OutcomeUnknown(_) => {
+                self.dies("an unknown outcome");
+                StoreError::Unavailable
+            }
+            _ => StoreError::Unavailable,
+        })
+    }
+
+    fn dies(&self, of: &str) {
+        self.world.note(format_args!("n{}: ends because of {of}", self.node));
+        self.world.count("node ended itself");
+        self.world.exec.kill(self.group);
+    }
+
+    fn tell(&self, fence: Fence, control: Control) {
+        let table = lock(&self.held);
+        let held = table.get(&fence.job).filter(|h| h.job.epoch == fence.epoch);
+        if let Some(sender) = held.and_then(|h| h.control.as_ref()) {
+            let _ = sender.try_send(control);
+        }
+    }
+
+    fn forget(&self, fence: Fence) {
+        let mut table = lock(&self.held);
+        if table.get(&fence.job).is_some_and(|h| h.job.epoch == fence.epoch) {
+            table.remove(&fence.job);
+        }
+    }
+
+    async fn claim(&self, limit: usize, lease: Duration) -> Event {
+        let now = self.now();
+        let claimed = self.store.claim(now, lease, limit).await;
+        let Ok(jobs) = self.answer(claimed) else { return Event::ClaimFailed };
+        let mut known = Vec::with_capacity(jobs.len());
+        let mut table = lock(&self.held);
+        for job in jobs {
+            let mut of_queue = convert::job(&job, job.lease_until.unwrap_or(now + lease));
+            if let Some(mutant) = self.world.mutant {
+                mutant.claimed(&mut of_queue);
+            }
+            known.push(of_queue);
+            table.insert(JobKey(job.spec.id.0.0), Held { job, control: None, hosts: BTreeMap::new() });
+        }
+        Event::Claimed(known)
+    }
+
+    async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
+        let now = self.now();
+        if self.world.mutant == Some(Mutant::NoRenewal) {
+            return Ok(now + lease);
+        }
+        let renewed = self.store.renew(fence_of(fence), now, lease).await;
+        self.answer(renewed).map(|()| now + lease)
+    }
+
+    async fn record_dot(
+        &self,
+        fence: Fence,
+        recipients: &[u16],
+        lease: Duration,
+    ) -> Result<Timestamp, StoreError> {
+        let until = self.renew(fence, lease).await?;
+        if self.world.mutant == Some(Mutant::NoDotRecord) {
+            return Ok(until);
+        }
+        let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
+        let recorded = self.store.dot_sent(fence_of(fence), &recipients, self.now()).await;
+        self.answer(recorded).map(|()| until)
+    }
+
+    fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
+        let (sender, receiver) = async_channel::unbounded();
+        let mut table = lock(&self.held);
+        let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;
+        held.control = Some(sender);
+        held.hosts.clear();
+        Some((held.job.clone(), receiver))
+    }
+
+    fn attempted(&self, fence: Fence, mut found: Attempted) -> Event {
+        let now = self.world.exec.now();
+        let mut books = self.world.books();
+        // What a session reports under a claim that was lost meanwhile is of no account: nothing is written.
+        if lock(&self.queue).lease_until(fence).is_some() {
+            books.learnt(claim_of(fence), &found.verdicts, now);
+        }
+        books.attempt_ended(self.node, claim_of(fence));
+        drop(books);
+        if let Some(held) = lock(&self.held).get_mut(&fence.job) {
+            held.control = None;
+            held.hosts = found.hosts;
+        }
+        for (index, verdict) in &found.verdicts {
+            self.world.note(format_args!("n{}: {} {index} {}", self.node, name(fence), short(verdict)));
+        }
+        if let Some(mutant) = self.world.mutant {
+            mutant.verdicts(&mut found.verdicts);
+        }
+        Event::Attempted { fence, verdicts: found.verdicts, health: found.health }
+    }
+
+    async fn save(
+        &self,
+        fence: Fence,
+        mut settlement: protocol_smtp::queue::Settlement,
+    ) -> Result<(), StoreError> {
+        let held = lock(&self.held).get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
+        let Some(Held { job, hosts, .. }) = held else { return Err(StoreError::Stale) };
+        let now = self.now();
+        if self.world.mutant == Some(Mutant::NoBackoff) {
+            settlement.next_due = settlement.next_due.map(|_| now);
+        }
+        let mut update = convert::update(&job, &settlement, &hosts, now);
+        update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
+        if self.world.mutant == Some(Mutant::TwoDsns) {
+            update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
+        }
+        let tells = !update.also.jobs.is_empty();
+        let saved = self.store.save(fence_of(fence), update, now).await;
+        self.answer(saved)?;
+        if tells {
+            let _ = self.events.try_send(Event::Wake);
+        }
+        Ok(())
+    }
+
+    // ---- submissions ----------------------------------------------------------------------------------
+
+    /// Accepts a message for a client, in a task of this node.
+    pub fn submit(self: &Arc<Self>, jobs: Vec<NewJob>, answer: Sender<Result<(), Error>>) {
+        let worker = self.clone();
+        self.world.exec.spawn(self.group, async move {
+            let _phase = worker.phase("submit");
+            if worker.world.mutant == Some(Mutant::AckBeforeCommit) {
+                let _ = answer.try_send(Ok(()));
+            }
+            let accepted = worker.store.submit(jobs).await;
+            if accepted.is_ok() {
+                let _ = worker.events.try_send(Event::Wake);
+            }
+            let _ = worker.answer(accepted.clone());
+            let _ = answer.try_send(accepted);
+        });
+    }
+}
+
+/// A fence as the books have it.
+pub fn claim_of(fence: Fence) -> (JobId, u64) {
+    let fence = fence_of(fence);
+    (fence.job, fence.epoch)
+}
+
+fn name(fence: Fence) -> String {
+    format!("{}#{}", crate::db::world_name(claim_of(fence).0), fence.epoch)
+}
+
+fn short(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Delivered { reply, .. } => format!("delivered: {reply}"),
+        Verdict::Temporary(f) => format!("temporary: {}", f.reply),
+        Verdict::Permanent(f) => format!("permanent: {}", f.reply),
+        Verdict::InDoubt(f) => format!("in doubt: {}", f.reply),
+        Verdict::Suppressed(f) => format!("suppressed: {}", f.reply),
+        Verdict::NotTried => "not tried".into(),
+    }
+}
