@@ -227,7 +227,8 @@ impl Worker {
     /// SPEC section 11: a node that stopped politely leaves no job leased.
     fn check_nothing_leased(&self) {
         for row in self.world.db.live_jobs() {
-            let ours = row.job.owner.as_deref() == Some(&self.owner);
+            let leased = row.job.lease_until.is_some_and(|until| until > self.now());
+            let ours = row.job.owner.as_deref() == Some(&self.owner) && leased;
             if ours && row.job.state == JobState::Processing {
                 let name = crate::db::world_name(row.job.spec.id);
                 self.world.fail(format!("I3: n{} stopped and left {name} leased", self.node));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use protocol_core::Timestamp;
 use storage::simulated::JobRow;
-use storage::{Id, JobId, MessageId, OrgId};
+use storage::{Id, JobId, JobState, MessageId, OrgId};
 
 use crate::books::Books;
 use crate::db::{Applied, Database};
@@ -177,7 +177,8 @@ impl World {
             self.fail(why);
         }
         if commit.what == "claim_jobs" {
-            for old in before {
+            // What was given back or written is free, though its holder has not heard of it yet.
+            for old in before.iter().filter(|row| row.job.state == JobState::Processing) {
                 self.check_believers(old, commit.node);
             }
         }
@@ -204,7 +205,7 @@ impl World {
         let (Some(live), Some(durable)) = (self.db.live_job(job), self.db.durable_job(job)) else {
             return self.fail(format!("I3: a dot for {name}, which is not there"));
         };
-        if live.job.epoch != epoch || live.job.state != storage::JobState::Processing {
+        if live.job.epoch != epoch || live.job.state != JobState::Processing {
             let (stored, state) = (live.job.epoch, live.job.state);
             return self.fail(format!("I3: a dot for {name} under epoch {epoch}, stored is {stored} {state:?}"));
         }
