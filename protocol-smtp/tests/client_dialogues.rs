@@ -6,7 +6,7 @@
 //! S: line               the server sends it, with CRLF;  S= the same without;  \r \n \t \\ \xNN
 //! C: line               the client has sent it;          C= the same without CRLF
 //! ? step                the machine gives this step
-//! ! answer              what the driver does then
+//! ! answer              what the driver does then;      ! resume [required|disabled] [plaintext] [valid]
 //! @ 30                  so many seconds pass
 //! EOF                   the server closes
 //! whole                 only played whole: the dialogue is about what comes in one piece
@@ -219,6 +219,23 @@ impl<'a> Player<'a> {
         match (verb, held) {
             ("send", Some(ClientStep::Ready)) => self.send(rest, place),
             ("quit", Some(ClientStep::Ready)) => self.session.quit(&mut self.out),
+            ("resume", Some(ClientStep::Ready)) => {
+                let has = |wanted: &str| rest.split(' ').any(|word| word == wanted);
+                let (require_starttls, allow_invalid_certs) = (false, false);
+                let (mode, allow_plaintext_fallback) = match () {
+                    () if has("required") => (TlsMode::Required, false),
+                    () if has("disabled") => (TlsMode::Disabled, true),
+                    () => (TlsMode::Opportunistic, true),
+                };
+                let settings =
+                    TlsSettings { mode, require_starttls, allow_plaintext_fallback, allow_invalid_certs };
+                let demand = TlsDemand::by_settings(settings).unwrap();
+                if !self.session.resume(demand, has("plaintext"), has("valid")) {
+                    self.steps.push_back("Unfit".to_owned());
+                    self.held = Some(ClientStep::Ready);
+                    return;
+                }
+            }
             ("tls", Some(ClientStep::UpgradeTls(upgrade))) => match rest {
                 "valid" => upgrade.done(true, "", &mut self.session, &mut self.out),
                 "invalid" => upgrade.done(false, "name mismatch", &mut self.session, &mut self.out),
@@ -322,6 +339,7 @@ fn show(step: &ClientStep) -> String {
         ClientStep::Closed(CloseReason::Tls { outcome, .. }) => write!(text, "Closed Tls {outcome:?}"),
         ClientStep::Closed(CloseReason::Refused(f)) => write!(text, "Closed Refused {}", f.status),
         ClientStep::Closed(CloseReason::Gone(f)) => write!(text, "Closed Gone {}", f.status),
+        ClientStep::Closed(CloseReason::Stale(f)) => write!(text, "Closed Stale {}", f.status),
         ClientStep::Closed(CloseReason::PeerMisbehaved(f)) => {
             write!(text, "Closed PeerMisbehaved {}", f.status)
         }

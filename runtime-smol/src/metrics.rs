@@ -50,12 +50,16 @@ pub struct Metrics {
     pub origin_results: Labelled,
     /// Recipients and messages refused for such a result, by check and result.
     pub origin_refusals: Labelled,
+    /// Connections and messages over a rate limit.
+    pub rate_limited: Labelled,
     /// Messages whose valid signature was seen within the hour before.
     pub signatures_repeated: AtomicU64,
     /// Messages that were accepted before, minutes ago, for the same recipients.
     pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
     pub login_failures: Labelled,
+    /// Connections that messages went out over: made for them, or kept from the message before.
+    pub outbound_connections: Labelled,
     /// Outbound delivery attempts, by outcome.
     pub deliveries: Labelled,
     /// Deliveries into mailboxes.
@@ -78,9 +82,11 @@ pub static METRICS: Metrics = Metrics {
     messages_refused: Labelled(Mutex::new(BTreeMap::new())),
     origin_results: Labelled(Mutex::new(BTreeMap::new())),
     origin_refusals: Labelled(Mutex::new(BTreeMap::new())),
+    rate_limited: Labelled(Mutex::new(BTreeMap::new())),
     signatures_repeated: AtomicU64::new(0),
     messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
+    outbound_connections: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
     certificate_not_after: AtomicI64::new(0),
@@ -98,8 +104,15 @@ impl Metrics {
             ("messages_accepted_total", "Messages accepted.", "listener", &self.messages_accepted),
             ("messages_refused_total", "Messages and recipients refused.", "reply", &self.messages_refused),
             ("origin_results_total", "Results of the checks of origin.", "result", &self.origin_results),
+            ("rate_limited_total", "Refused for a rate limit.", "what", &self.rate_limited),
             ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
             ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
+            (
+                "outbound_connections_total",
+                "Connections that messages went out over.",
+                "kind",
+                &self.outbound_connections,
+            ),
             ("deliveries_total", "Delivery attempts for recipients.", "outcome", &self.deliveries),
         ];
         for (name, help, label, counter) in labelled {

@@ -9,6 +9,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
 use crate::keys::TenantKey;
 use crate::objects::{Content, Encoder, Envelope, EnvelopeJob, NewObject, ObjectKey, Place};
+use crate::slots::{Charge, Idempotency, SuppressionChange};
 use crate::spool::Spool;
 use crate::types::*;
 
@@ -30,6 +31,14 @@ pub struct Accept {
     pub queued: Option<Queued>,
     /// Jobs; their message must be that of `queued`, and their size is set to its size.
     pub jobs: Vec<NewJob>,
+    /// As in [`Commit`].
+    pub charges: Vec<Charge>,
+    /// As in [`Commit`].
+    pub idempotency: Option<Idempotency>,
+    /// As in [`Commit`].
+    pub suppressions: Vec<(OrgId, SuppressionChange)>,
+    /// As in [`Commit`].
+    pub events: Vec<(JobId, DeliveryRecord)>,
 }
 
 /// A message for a folder of one mailbox.
@@ -96,7 +105,7 @@ impl Storage {
             let (objects, keys, commit) = plan.into_parts();
             let _flight = inner.begin_flight(keys.clone());
             inner.put_all(objects).await?;
-            let outcome = inner.settle(inner.writer.commit(commit).await);
+            let outcome = inner.settle(inner.writer.write(commit).await);
             inner.conclude(&outcome, &keys).await;
             outcome
         })
@@ -106,8 +115,11 @@ impl Storage {
 
 impl Inner {
     pub(crate) async fn plan(&self, delivered: &Spool, for_queue: &Spool, accept: Accept) -> Result<Plan> {
-        let Accept { sender, recipients, received, deliveries, queued, mut jobs } = accept;
-        let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit: Commit::default() };
+        let Accept { sender, recipients, received, deliveries, queued, mut jobs, .. } = accept;
+        let Accept { charges, idempotency, suppressions, events, .. } = accept;
+        let at = self.clock.now();
+        let commit = Commit { charges, idempotency, suppressions, events, at, ..Commit::default() };
+        let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit };
         let envelope = |place, meta| Envelope {
             place,
             sender: sender.clone(),
@@ -239,6 +251,7 @@ impl From<&NewJob> for EnvelopeJob {
             created_ms: job.created.0,
             start_ms: job.start.0,
             due_ms: job.due.0,
+            deliver_by: job.deliver_by,
         }
     }
 }
@@ -264,6 +277,9 @@ impl EnvelopeJob {
             created: Timestamp(self.created_ms),
             start: Timestamp(self.start_ms),
             due: Timestamp(self.due_ms),
+            deliver_by: self.deliver_by,
+            // Its counter was lost or settled with its row.
+            counted: None,
         })
     }
 }

@@ -417,12 +417,12 @@ impl Inner {
                 if now().since(Timestamp(envelope.received_ms)) > REQUEUE_AGE {
                     return Ok(Restored::No);
                 }
-                Commit { rows: Vec::new(), jobs: again }
+                Commit { rows: Vec::new(), jobs: again, ..Commit::default() }
             }
             _ => return Ok(Restored::No),
         };
         let _flight = self.begin_flight(vec![key]);
-        match self.settle(self.writer.commit(commit).await) {
+        match self.settle(self.writer.write(commit).await) {
             Ok(_) => {
                 self.confirm(&[key]).await;
                 tracing::warn!(object = %key, "a message without a row has its row again");
@@ -457,7 +457,7 @@ impl Inner {
             meta: tenant.seal_meta(mailbox.id, key.message, &envelope.meta)?,
             check_quota: false,
         };
-        Ok(Commit { rows: vec![row], jobs: Vec::new() })
+        Ok(Commit { rows: vec![row], jobs: Vec::new(), ..Commit::default() })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::slots::Quota;
+
 /// Why a storage call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -42,6 +44,13 @@ pub enum Refusal {
     InUse(String),
     /// A limit on a count (keywords, folders) is reached.
     TooMany(String),
+    /// This limit of the sender's domain would be exceeded.
+    Quota(Quota),
+    /// The same request was accepted before under the same key of idempotency: what was answered then. It is as
+    /// durable as if it were new.
+    Repeated(String),
+    /// Another request was accepted before under the same key of idempotency.
+    IdempotencyConflict,
 }
 
 /// The result of a storage call.
@@ -68,6 +77,11 @@ impl fmt::Display for Refusal {
             Refusal::OverQuota => f.write_str("over quota"),
             Refusal::Fenced => f.write_str("another worker holds this job, or it was settled"),
             Refusal::Invalid(why) | Refusal::InUse(why) | Refusal::TooMany(why) => f.write_str(why),
+            Refusal::Quota(quota) => write!(f, "the sender's domain has reached its limit of {quota}"),
+            Refusal::Repeated(_) => f.write_str("the same request was accepted before"),
+            Refusal::IdempotencyConflict => {
+                f.write_str("another request was accepted before under the same key")
+            }
         }
     }
 }

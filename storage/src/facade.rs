@@ -20,6 +20,7 @@ use crate::keys::{KeyError, Keys, TenantKey};
 use crate::lock::{DataLock, LockError};
 use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey};
 use crate::passwords::Passwords;
+use crate::slots::Charge;
 use crate::spool::{self, Spool};
 use crate::store::Store;
 use crate::surreal::{SurrealOptions, SurrealStore};
@@ -102,7 +103,10 @@ pub(crate) struct Inner {
     pub keys: Keys,
     pub views: Arc<Views>,
     pub passwords: Passwords,
-    pub writer: Writer,
+    pub writer: Writer<Commit, Vec<Placed>>,
+    pub jobs: Writer<(Fence, JobWrite), Vec<Placed>>,
+    pub counts: Writer<Charge, bool>,
+    pub clock: StoreClock,
     pub start: OnceLock<StartReport>,
     executor: Arc<Executor<'static>>,
     /// Closed when this is dropped, which ends the thread.
@@ -179,14 +183,36 @@ impl Storage {
             .spawn(move || futures_lite::future::block_on(runner.run(stop.recv())).unwrap_or(()))
             .map_err(OpenError::Thread)?;
         let views = Arc::new(Views::new(parts.store.clone()));
-        let (writer, received) = Writer::new();
         let (ended, written) = async_channel::bounded::<()>(1);
-        let batches = writer::run(received, parts.store.clone(), views.clone());
+        let clock = StoreClock::start(parts.store.now().await.map_err(OpenError::Rows)?);
+        let (writer, commits) = Writer::new();
+        let (jobs, job_writes) = Writer::new();
+        let (counts, charges) = Writer::new();
+        let (store, placed, running_writer) = (parts.store.clone(), views.clone(), ended.clone());
+        let batches = writer::run(commits, async move |commits| {
+            let results = store.commit_batch(commits).await;
+            // Views first: who is told that a message was stored finds it in its folder.
+            placed.placed(results.iter().flatten().flatten()).await;
+            results
+        });
+        executor.spawn(until_written(batches, running_writer)).detach();
+        let (store, placed, time) = (parts.store.clone(), views.clone(), clock.clone());
+        let batches = writer::run(job_writes, async move |writes| {
+            let results = store.write_jobs(writes, time.now()).await;
+            placed.placed(results.iter().flatten().flatten()).await;
+            results
+        });
+        executor.spawn(until_written(batches, ended)).detach();
+        let store = parts.store.clone();
+        // Not waited for at the end: a count that nobody hears of changes nothing.
         executor
-            .spawn(async move {
-                batches.await;
-                drop(ended);
-            })
+            .spawn(writer::run(charges, async move |charges| {
+                let many = charges.len();
+                match store.count(charges).await {
+                    Ok(answers) => answers.into_iter().map(Ok).collect(),
+                    Err(why) => (0..many).map(|_| Err(why.clone())).collect(),
+                }
+            }))
             .detach();
         let inner = Inner {
             store: parts.store,
@@ -195,6 +221,9 @@ impl Storage {
             views,
             passwords: Passwords::new(),
             writer,
+            jobs,
+            counts,
+            clock,
             start: OnceLock::new(),
             executor,
             _running: running,
@@ -258,7 +287,9 @@ impl Storage {
     /// Finishes what was begun and closes the database; later calls fail.
     pub async fn close(&self) {
         self.inner.writer.close();
-        // Ends when the writer has written what waited: its sender is dropped then.
+        self.inner.jobs.close();
+        self.inner.counts.close();
+        // Ends when the writers have written what waited: their senders are dropped then.
         let _ = self.inner.written.recv().await;
         self.inner.store.close().await;
     }
@@ -422,6 +453,34 @@ impl<T> Drop for Durable<T> {
         if let Some(task) = self.0.take() {
             task.detach();
         }
+    }
+}
+
+/// Does the work and then drops what tells that it is done.
+async fn until_written(work: impl Future<Output = ()>, ended: async_channel::Sender<()>) {
+    work.await;
+    drop(ended);
+}
+
+/// The store's clock as this process knows it: what it showed last, counted on by the monotonic clock.
+#[derive(Clone)]
+pub(crate) struct StoreClock(Arc<Mutex<(Timestamp, std::time::Instant)>>);
+
+impl StoreClock {
+    #[allow(clippy::disallowed_methods)] // leases are counted from here
+    fn start(now: Timestamp) -> StoreClock {
+        StoreClock(Arc::new(Mutex::new((now, std::time::Instant::now()))))
+    }
+
+    /// Takes over what the store's clock shows.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn set(&self, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, std::time::Instant::now());
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let (shown, at) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown + at.elapsed()
     }
 }
 

@@ -15,6 +15,7 @@ mod error;
 mod facade;
 mod folders;
 mod keys;
+mod limits;
 mod lock;
 mod memory;
 mod objects;
@@ -23,6 +24,7 @@ mod queue;
 #[allow(missing_docs)] // columns, named as the values they hold
 mod rows;
 pub mod simulated;
+mod slots;
 mod spool;
 mod store;
 mod surreal;
@@ -47,8 +49,9 @@ pub use objects::{
 };
 pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
 pub use protocol_core::sasl::ScramVerifier;
+pub use slots::*;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
-pub use store::{Directory, Jobs, Mail, Policies, Store};
+pub use store::{Directory, Jobs, Limits, Mail, Policies, Store};
 pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};
 pub use types::*;
 pub use view::{CHANGES_MAX, Change, Changes, FolderState, FolderView};

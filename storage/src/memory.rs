@@ -9,6 +9,7 @@ use protocol_core::Timestamp;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::rows::*;
+use crate::slots::{Slot, SlotKey, SlotRow, SlotTable};
 use crate::types::*;
 
 /// A fault to inject into one write.
@@ -39,6 +40,11 @@ impl MemoryStore {
         store
     }
 
+    /// Sets the store's clock, which then stands still; none: it is the system's again.
+    pub fn set_now(&self, now: Option<Timestamp>) {
+        *lock(&self.rows().clock) = now;
+    }
+
     /// Sets or removes the source of faults.
     pub fn inject(&self, hook: Option<FaultHook>) {
         *lock(&self.rows().hook) = hook;
@@ -56,6 +62,7 @@ impl Default for MemoryStore {
 pub struct MemoryRows {
     tables: Arc<Mutex<Tables>>,
     hook: Arc<Mutex<Option<FaultHook>>>,
+    clock: Arc<Mutex<Option<Timestamp>>>,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +86,7 @@ struct Tables {
     due: BTreeSet<DueKey>,
     deliveries: BTreeMap<(JobId, u32), DeliveryRecord>,
     policies: BTreeMap<String, StoredPolicy>,
+    slots: BTreeMap<SlotKey, (u64, Slot)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,6 +111,10 @@ impl Tables {
         writes.directory_rev.is_some_and(|rev| rev != self.directory_rev)
             || writes.mailboxes.iter().chain(&writes.mailboxes_gone).any(mailbox)
             || writes.jobs.iter().chain(&writes.jobs_gone).any(job)
+            || writes
+                .slots
+                .iter()
+                .any(|write| self.slots.get(&write.key).map_or(0, |(rev, _)| *rev) != write.rev)
     }
 
     fn exists(&self, writes: &Writes) -> bool {
@@ -149,7 +161,14 @@ impl Tables {
             self.due.remove(key);
         }
         self.due.extend(writes.due_new);
-        self.deliveries.extend(writes.deliveries.into_iter().map(|(job, n, record)| ((job, n), record)));
+        let records = writes.deliveries.into_iter().chain(writes.events);
+        self.deliveries.extend(records.map(|(job, n, record)| ((job, n), record)));
+        for write in writes.slots {
+            match write.slot {
+                Some(slot) => self.slots.insert(write.key, (write.rev + 1, slot)),
+                None => self.slots.remove(&write.key),
+            };
+        }
         for policy in writes.policies {
             if self.policies.get(&policy.domain).is_none_or(|stored| stored.fetched <= policy.fetched) {
                 self.policies.insert(policy.domain.clone(), policy);
@@ -227,6 +246,11 @@ impl Tables {
         }
     }
 
+    fn due_of(&self, org: OrgId) -> impl Iterator<Item = &DueKey> {
+        let lowest = DueKey { org, at: Timestamp(i64::MIN), job: JobId(LOWEST), leased: false };
+        self.due.range(lowest..).take_while(move |key| key.org == org)
+    }
+
     fn rows_in(&self, folder: FolderId, uids: RangeInclusive<u32>) -> impl Iterator<Item = &Row> {
         let bounds = (Bound::Included((folder, *uids.start())), Bound::Included((folder, *uids.end())));
         let empty = uids.start() > uids.end();
@@ -240,7 +264,7 @@ impl MemoryRows {
     /// Other maps with the same rows in them.
     pub fn fork(&self) -> MemoryRows {
         let tables = lock(&self.tables).clone();
-        MemoryRows { tables: Arc::new(Mutex::new(tables)), hook: Arc::default() }
+        MemoryRows { tables: Arc::new(Mutex::new(tables)), ..MemoryRows::default() }
     }
 
     /// Puts the rows of other maps in place of its own.
@@ -436,14 +460,33 @@ impl Rows for MemoryRows {
         Ok(objects.take_while(|((owner, _), _)| *owner == mailbox).map(|((_, id), _)| *id).collect())
     }
 
-    async fn due(&self, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Result<Vec<DueKey>> {
+    async fn now(&self) -> Result<Timestamp> {
+        self.read().map(drop)?;
+        Ok((*lock(&self.clock)).unwrap_or_else(crate::facade::now))
+    }
+
+    async fn due(
+        &self,
+        org: OrgId,
+        now: Timestamp,
+        lease_ended: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueKey>> {
         let tables = self.read()?;
-        let due = tables.due.iter().take_while(|key| key.at <= now);
+        let due = tables.due_of(org).take_while(|key| key.at <= now);
         Ok(due.filter(|key| !key.leased || key.at < lease_ended).take(limit).copied().collect())
     }
 
-    async fn due_first(&self) -> Result<Option<Timestamp>> {
-        Ok(self.read()?.due.first().map(|key| key.at))
+    async fn due_org_after(&self, org: Option<OrgId>) -> Result<Option<OrgId>> {
+        let tables = self.read()?;
+        let highest =
+            |org| DueKey { org, at: Timestamp(i64::MAX), job: JobId(Id([u8::MAX; 16])), leased: true };
+        let from = org.map_or(Bound::Unbounded, |org| Bound::Excluded(highest(org)));
+        Ok(tables.due.range((from, Bound::Unbounded)).next().map(|key| key.org))
+    }
+
+    async fn due_first(&self, org: OrgId) -> Result<Option<Timestamp>> {
+        Ok(self.read()?.due_of(org).next().map(|key| key.at))
     }
 
     async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>> {
@@ -472,6 +515,12 @@ impl Rows for MemoryRows {
         Ok(records.map(|(_, record)| record.clone()).collect())
     }
 
+    async fn deliveries_between(&self, jobs: RangeInclusive<JobId>) -> Result<Vec<(JobId, DeliveryRecord)>> {
+        let tables = self.read()?;
+        let records = tables.deliveries.range((*jobs.start(), 0)..=(*jobs.end(), u32::MAX));
+        Ok(records.map(|((job, _), record)| (*job, record.clone())).collect())
+    }
+
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64> {
         let mut tables = self.read()?;
         let count = tables.deliveries.len();
@@ -484,6 +533,30 @@ impl Rows for MemoryRows {
         let needed = tables.jobs.values().filter(|row| row.job.state != JobState::Cancelled);
         let messages: BTreeSet<_> = needed.map(|row| (row.job.spec.org, row.job.spec.message)).collect();
         Ok(messages.into_iter().collect())
+    }
+
+    async fn slots(&self, keys: &[SlotKey]) -> Result<Vec<SlotRow>> {
+        let tables = self.read()?;
+        let row = |key: &SlotKey| {
+            let (rev, slot) = tables.slots.get(key)?.clone();
+            Some(SlotRow { key: key.clone(), rev, slot })
+        };
+        Ok(keys.iter().filter_map(row).collect())
+    }
+
+    async fn slots_after(
+        &self,
+        table: SlotTable,
+        after: Option<&SlotKey>,
+        limit: usize,
+    ) -> Result<Vec<SlotRow>> {
+        let tables = self.read()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = tables.slots.range::<SlotKey, _>((from, Bound::Unbounded));
+        let of_table = rows.filter(|(key, _)| key.table() == table).take(limit);
+        Ok(of_table
+            .map(|(key, (rev, slot))| SlotRow { key: key.clone(), rev: *rev, slot: slot.clone() })
+            .collect())
     }
 
     async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>> {

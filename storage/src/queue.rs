@@ -11,32 +11,33 @@ use crate::spool::Spool;
 use crate::types::*;
 
 impl Storage {
-    /// See [`crate::Jobs::claim_jobs`].
+    /// The store's clock: all nodes judge leases by it, and what is due.
+    pub fn store_now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// See [`crate::Jobs::claim_jobs`]; with the time of the claim by the store's clock.
     pub async fn claim_jobs(
         &self,
         owner: &str,
-        now: Timestamp,
         lease: Duration,
         skew: Duration,
         limit: usize,
-    ) -> Result<Vec<Job>> {
+    ) -> Result<(Timestamp, Vec<Job>)> {
         let owner = owner.to_owned();
         self.durable(async move |inner| {
-            inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)
+            let now = inner.store.now().await?;
+            inner.clock.set(now);
+            let jobs = inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)?;
+            Ok((now, jobs))
         })
         .await
     }
 
-    /// See [`crate::Jobs::renew_job`].
-    pub async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()> {
-        self.durable(async move |inner| inner.settle(inner.store.renew_job(fence, now, lease).await)).await
-    }
-
-    /// See [`crate::Jobs::dot_sent`].
-    pub async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<()> {
-        let recipients = recipients.to_vec();
-        self.durable(async move |inner| inner.settle(inner.store.dot_sent(fence, &recipients, now).await))
-            .await
+    /// Writes what a holder asks for, with what other holders ask for at the same time. A result goes through
+    /// [`Storage::save_job`].
+    pub async fn write_job(&self, fence: Fence, write: JobWrite) -> Result<()> {
+        self.durable(async move |inner| inner.settle(inner.jobs.write((fence, write)).await.map(drop))).await
     }
 
     /// Writes an attempt's result, and with it, in the same transaction, what `also` accepts: its objects are
@@ -47,7 +48,6 @@ impl Storage {
         job: &Job,
         mut update: JobUpdate,
         also: Option<(Spool, Accept)>,
-        now: Timestamp,
     ) -> Result<Vec<Placed>> {
         if update.also != Commit::default() {
             return Err(Refusal::Invalid("what goes with a result is given by its content".into()).into());
@@ -63,21 +63,16 @@ impl Storage {
         self.durable(async move |inner| {
             let _flight = inner.begin_flight(keys.clone());
             inner.put_all(objects).await?;
-            let outcome = inner.settle(inner.store.save_job(fence, update, now).await);
+            let save = JobWrite::Save(Box::new(update));
+            let outcome = inner.settle(inner.jobs.write((fence, save)).await);
             inner.conclude(&outcome, &keys).await;
             let placed = outcome?;
-            inner.views.placed(placed.iter()).await;
             if settled {
                 inner.delete_settled(body).await;
             }
             Ok(placed)
         })
         .await
-    }
-
-    /// See [`crate::Jobs::release_job`].
-    pub async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()> {
-        self.durable(async move |inner| inner.settle(inner.store.release_job(fence, due).await)).await
     }
 
     /// See [`crate::Jobs::act_on_job`]; a cancelled job's body is deleted when no other job needs it.

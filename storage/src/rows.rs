@@ -12,6 +12,7 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
 use crate::error::{Error, Refusal, Result};
+use crate::slots::{SlotKey, SlotRow, SlotTable, SlotWrite};
 use crate::types::*;
 
 /// An organisation and its sealed key.
@@ -63,6 +64,10 @@ pub struct JobRow {
     pub dot_sent: Vec<usize>,
     /// Delivery records written so far; numbers the next.
     pub deliveries: u32,
+    /// Attempts that ended in a crash of their task, in a row.
+    pub crashes: u32,
+    /// Claims whose holder was not heard of again, in a row.
+    pub lost: u32,
 }
 
 /// Added to the end of a lease under which a final dot was announced: what became of it is in doubt, and
@@ -80,13 +85,16 @@ impl JobRow {
             }
             JobState::Held | JobState::Dead | JobState::Cancelled => return None,
         };
-        Some(DueKey { at, job: self.job.spec.id, leased: self.job.state == JobState::Processing })
+        let leased = self.job.state == JobState::Processing;
+        Some(DueKey { org: self.job.spec.org, at, job: self.job.spec.id, leased })
     }
 }
 
-/// A row of the due index.
+/// A row of the due index. It is sorted by organisation first, so that the line of one does not stand before
+/// that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DueKey {
+    pub org: OrgId,
     pub at: Timestamp,
     pub job: JobId,
     /// The job is being processed, and `at` is about its lease.
@@ -150,6 +158,10 @@ pub struct Writes {
     pub due_new: Vec<DueKey>,
     pub due_gone: Vec<DueKey>,
     pub deliveries: Vec<(JobId, u32, DeliveryRecord)>,
+    /// Records that are not numbered by their job, which may be gone: in place of an equal one.
+    pub events: Vec<(JobId, u32, DeliveryRecord)>,
+    /// Guarded by their own revisions.
+    pub slots: Vec<SlotWrite>,
     /// In place of earlier ones of the same domain, unless those were fetched later.
     pub policies: Vec<StoredPolicy>,
     pub policies_gone: Vec<String>,
@@ -242,10 +254,21 @@ pub trait Rows: Send + Sync + 'static {
     /// All stored messages of a mailbox by ID.
     async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>>;
 
-    /// The first `limit` rows of the due index that are at most `now`; leased ones are skipped unless they
-    /// are before `lease_ended`.
-    async fn due(&self, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Result<Vec<DueKey>>;
-    async fn due_first(&self) -> Result<Option<Timestamp>>;
+    /// The database's clock, which all nodes judge leases by.
+    async fn now(&self) -> Result<Timestamp>;
+    /// The first `limit` rows of an organisation in the due index that are at most `now`; leased ones are skipped
+    /// unless they are before `lease_ended`.
+    async fn due(
+        &self,
+        org: OrgId,
+        now: Timestamp,
+        lease_ended: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueKey>>;
+    /// The first organisation after this one that has rows in the due index.
+    async fn due_org_after(&self, org: Option<OrgId>) -> Result<Option<OrgId>>;
+    /// The earliest row of an organisation.
+    async fn due_first(&self, org: OrgId) -> Result<Option<Timestamp>>;
     /// Those there are, in any order.
     async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>>;
     /// By time of acceptance, then ID.
@@ -254,9 +277,21 @@ pub trait Rows: Send + Sync + 'static {
     async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>>;
     /// In the order of writing.
     async fn deliveries(&self, job: JobId) -> Result<Vec<DeliveryRecord>>;
+    /// Those of the jobs between the two, by job and in the order of writing.
+    async fn deliveries_between(&self, jobs: RangeInclusive<JobId>) -> Result<Vec<(JobId, DeliveryRecord)>>;
     /// Removes delivery records from before `before`; how many.
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64>;
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+
+    /// Those there are, in any order.
+    async fn slots(&self, keys: &[SlotKey]) -> Result<Vec<SlotRow>>;
+    /// Rows of a table by key, from behind `after` on, at most `limit`.
+    async fn slots_after(
+        &self,
+        table: SlotTable,
+        after: Option<&SlotKey>,
+        limit: usize,
+    ) -> Result<Vec<SlotRow>>;
 
     async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>>;
     /// By time of refreshing, then domain.

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use protocol_core::{Timestamp, time::Duration};
 
 use crate::error::Result;
+use crate::slots::*;
 use crate::types::*;
 
 /// Organisations, domains, mailboxes, aliases and what proves a password.
@@ -128,11 +129,21 @@ pub trait Mail: Send + Sync {
     async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>>;
 }
 
+/// The answer to one of one.
+fn only<T>(mut answers: Vec<Result<T>>) -> Result<T> {
+    let missing = || Err(crate::Error::OutcomeUnknown("the store left a write unanswered".into()));
+    answers.pop().unwrap_or_else(missing)
+}
+
 /// The outbound queue.
 #[async_trait::async_trait]
 pub trait Jobs: Send + Sync {
+    /// The database's clock: what leases are measured by on all nodes.
+    async fn now(&self) -> Result<Timestamp>;
     /// Claims up to `limit` due jobs for `owner` until `now + lease`: raises the epoch of each. Takes queued
-    /// jobs that are due and processing jobs whose lease ended more than `skew` ago. Oldest due first.
+    /// jobs that are due and processing jobs whose lease ended more than `skew` ago. Organisations take turns,
+    /// within one the oldest due come first. A job whose claims keep being lost is held instead
+    /// ([`LOST_CLAIMS_MAX`](crate::LOST_CLAIMS_MAX)); it is in the answer as such, and not claimed.
     async fn claim_jobs(
         &self,
         owner: &str,
@@ -141,17 +152,36 @@ pub trait Jobs: Send + Sync {
         skew: Duration,
         limit: usize,
     ) -> Result<Vec<Job>>;
-    /// Extends a lease; fenced when the epoch is no longer current or the lease has ended.
-    async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()>;
-    /// Records that the final dot is about to be written for these recipients (by index), before it is.
-    async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<()>;
-    /// Writes an attempt's result and everything with it in one transaction; fenced when not current. The
-    /// answer is where the rows of `also` went.
-    async fn save_job(&self, fence: Fence, update: JobUpdate, now: Timestamp) -> Result<Vec<Placed>>;
-    /// Gives a job back unattempted, due at `due`.
-    async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()>;
+    /// Writes what holders of jobs ask for, all in one transaction. One answer each, in order: where the rows of a
+    /// result's `also` went. One that is refused (fenced) does not hinder its neighbours.
+    async fn write_jobs(&self, writes: Vec<(Fence, JobWrite)>, now: Timestamp) -> Vec<Result<Vec<Placed>>>;
+    /// [`JobWrite::Renew`] alone.
+    async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()> {
+        only(self.write_jobs(vec![(fence, JobWrite::Renew { lease })], now).await).map(drop)
+    }
+    /// [`JobWrite::Dot`] alone.
+    async fn dot_sent(
+        &self,
+        fence: Fence,
+        recipients: &[usize],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<()> {
+        let dot = JobWrite::Dot { recipients: recipients.to_vec(), lease };
+        only(self.write_jobs(vec![(fence, dot)], now).await).map(drop)
+    }
+    /// [`JobWrite::Save`] alone.
+    async fn save_job(&self, fence: Fence, update: JobUpdate, now: Timestamp) -> Result<Vec<Placed>> {
+        only(self.write_jobs(vec![(fence, JobWrite::Save(Box::new(update)))], now).await)
+    }
+    /// [`JobWrite::Release`] alone.
+    async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()> {
+        only(self.write_jobs(vec![(fence, JobWrite::Release { due })], due).await).map(drop)
+    }
     /// When the earliest queued job is due or the earliest lease ends.
     async fn next_due(&self) -> Result<Option<Timestamp>>;
+    /// Everything written about a message's jobs ([`JobId::of`]), by time.
+    async fn timeline(&self, message: MessageId) -> Result<Vec<(JobId, DeliveryRecord)>>;
     /// Jobs that have a row, oldest first, at most `limit`.
     async fn list_jobs(&self, limit: usize) -> Result<Vec<Job>>;
     /// One job and its delivery records; found also when settled, as long as deliveries remain (then without a job).
@@ -163,6 +193,31 @@ pub trait Jobs: Send + Sync {
     async fn clean_jobs(&self, dead_before: Timestamp, deliveries_before: Timestamp) -> Result<(u64, u64)>;
     /// Queue messages that some job still needs, for the collection of objects.
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+}
+
+/// Counters, suppressions and keys of idempotency.
+#[async_trait::async_trait]
+pub trait Limits: Send + Sync {
+    /// Adds to each counter unless its limit would be exceeded, in one transaction; whether it was added. A
+    /// refused one does not hinder its neighbours.
+    async fn count(&self, charges: Vec<Charge>) -> Result<Vec<bool>>;
+    /// What counters show; 0 for one that is not there.
+    async fn counters(&self, keys: &[CounterKey]) -> Result<Vec<u64>>;
+    /// Those there are, in any order, whether they hold or not.
+    async fn suppressions(&self, keys: &[SuppressionKey]) -> Result<Vec<Suppression>>;
+    /// Makes or replaces a row.
+    async fn put_suppression(&self, row: &Suppression) -> Result<()>;
+    /// Removes a row; whether it was there.
+    async fn remove_suppression(&self, key: &SuppressionKey) -> Result<bool>;
+    /// Rows behind `after`, by organisation (the installation's first), scope and entry, at most `limit`.
+    async fn list_suppressions(
+        &self,
+        after: Option<&SuppressionKey>,
+        limit: usize,
+    ) -> Result<Vec<Suppression>>;
+    /// Removes small rows that are over at `now`: looks at up to `limit` rows of each table, from where the last
+    /// cleaning ended; how many were removed.
+    async fn clean_slots(&self, now: Timestamp, limit: usize) -> Result<u64>;
 }
 
 /// MTA-STS policies of other domains that were fetched. What a policy says is opaque here.
@@ -180,7 +235,7 @@ pub trait Policies: Send + Sync {
 
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs + Policies {
+pub trait Store: Directory + Mail + Jobs + Limits + Policies {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

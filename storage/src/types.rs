@@ -2,7 +2,10 @@
 
 use core::fmt;
 use protocol_core::Timestamp;
+use protocol_core::time::Duration;
 use serde::{Deserialize, Serialize};
+
+use crate::slots::{Charge, Idempotency, SuppressionChange};
 
 /// 128 random bits; 26 characters of lower-case Crockford base32 as text. Never guessable, never sequential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +40,18 @@ id_types! {
     MessageId,
     /// One outbound job: one message for one destination domain.
     JobId,
+}
+
+/// Jobs that one message can have: one for each destination of at most so many recipients.
+pub const JOBS_OF_MESSAGE_MAX: u16 = 1_024;
+
+impl JobId {
+    /// The ID of a message's job number `n`, from 0: a message's jobs follow its own ID, so that all that was
+    /// written about them is one range.
+    pub fn of(message: MessageId, n: u16) -> JobId {
+        let first = u128::from_be_bytes(message.0.0);
+        JobId(Id(first.wrapping_add(u128::from(n)).to_be_bytes()))
+    }
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -439,6 +454,22 @@ pub struct JobRecipient {
     pub delay_notified: bool,
 }
 
+impl JobRecipient {
+    /// One that was never tried.
+    pub fn new(address: impl Into<String>) -> JobRecipient {
+        JobRecipient {
+            address: address.into(),
+            state: RecipientState::Pending,
+            notify: None,
+            orcpt: None,
+            reply: None,
+            attempts: 0,
+            in_doubt: 0,
+            delay_notified: false,
+        }
+    }
+}
+
 /// A job to be queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -476,6 +507,22 @@ pub struct NewJob {
     pub start: Timestamp,
     /// First attempt not before this.
     pub due: Timestamp,
+    /// BY of the message (RFC 2852).
+    pub deliver_by: Option<DeliverBy>,
+    /// The sender's domain whose queued jobs are counted ([`CounterKey::queued_jobs`](crate::CounterKey)), while
+    /// it has a limit for them: this job is one of them until it is settled.
+    pub counted: Option<String>,
+}
+
+/// DELIVERBY (RFC 2852 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// The time, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// `R`: given up then; else (`N`) its sender is told.
+    pub give_up: bool,
+    /// `T`: every hop is reported.
+    pub trace: bool,
 }
 
 /// A job as it stands.
@@ -521,14 +568,51 @@ pub struct JobUpdate {
     pub dead: bool,
     /// One for each recipient tried.
     pub deliveries: Vec<DeliveryRecord>,
+    /// What it says about addresses and domains, for the job's organisation.
+    pub suppressions: Vec<SuppressionChange>,
     /// A DSN to place or queue, and anything else that must happen with it.
     pub also: Commit,
 }
 
+/// One change of one job that its holder asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobWrite {
+    /// Prolongs the lease; fenced when it has ended.
+    Renew {
+        /// From `now` of the write.
+        lease: Duration,
+    },
+    /// Prolongs the lease and records that the final dot is about to be written for these recipients.
+    Dot {
+        /// By index.
+        recipients: Vec<usize>,
+        /// From `now` of the write.
+        lease: Duration,
+    },
+    /// An attempt's result.
+    Save(Box<JobUpdate>),
+    /// Given back without an attempt, due then.
+    Release {
+        /// Not to be claimed before.
+        due: Timestamp,
+    },
+    /// Given back because the attempt's task came to a sudden end; parked after [`CRASHES_MAX`] of them.
+    Crashed {
+        /// Not to be claimed before.
+        due: Timestamp,
+    },
+}
+
+/// Attempts that may end in a crash of their task, in a row, before the job is parked: held, for somebody to look.
+pub const CRASHES_MAX: u32 = 5;
+/// The same for claims whose holder was not heard of again. More, for a server that is killed takes jobs with it
+/// that have nothing to do with its end.
+pub const LOST_CLAIMS_MAX: u32 = 25;
+
 /// A `delivery` row: what became of one recipient in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
-    /// Recipient address.
+    /// Recipient address; empty for what happened to the job as a whole.
     pub recipient: String,
     /// The outcome.
     pub state: RecipientState,
@@ -544,6 +628,34 @@ pub struct DeliveryRecord {
     pub in_doubt: bool,
     /// When, milliseconds since the epoch.
     pub at_ms: i64,
+    /// What happened; absent in rows of earlier versions, which are about attempts only.
+    #[serde(default)]
+    pub event: JobEvent,
+}
+
+/// What a `delivery` row tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobEvent {
+    /// An attempt was made for the recipient.
+    #[default]
+    Attempted,
+    /// The job was queued.
+    Queued,
+    /// An administrator held it, released it, or had it tried again.
+    Held,
+    /// See above.
+    Released,
+    /// See above.
+    Retried,
+    /// Given up by its sender or an administrator.
+    Cancelled,
+    /// Held by the server, because its attempts end in crashes.
+    Parked,
+    /// A report about it came back from another server.
+    Reported,
+    /// Its recipient complained.
+    Complained,
 }
 
 /// Everything one acceptance makes durable: all of it or none.
@@ -553,6 +665,16 @@ pub struct Commit {
     pub rows: Vec<NewRow>,
     /// Jobs queued.
     pub jobs: Vec<NewJob>,
+    /// Quotas that are counted in the same transaction; one that would be exceeded refuses all of it.
+    pub charges: Vec<Charge>,
+    /// Refuses all of it with what was answered before, when the key was used before.
+    pub idempotency: Option<Idempotency>,
+    /// What it says about addresses and domains, for these organisations.
+    pub suppressions: Vec<(OrgId, SuppressionChange)>,
+    /// Events of jobs that are there or were.
+    pub events: Vec<(JobId, DeliveryRecord)>,
+    /// When it is asked for: whether keys and suppressions are over is judged by it.
+    pub at: Timestamp,
 }
 
 /// What an administrator does to a job.

@@ -8,7 +8,8 @@
 //! [`BodyEncoder`], and never through this machine.
 //!
 //! **To drive it**: lend `poll` a receive buffer of at least [`RECV_BUF_MIN`] and a send buffer; do what the
-//! [`ClientStep`] says. At [`ClientStep::Ready`] call [`ClientSession::send`] or [`ClientSession::quit`].
+//! [`ClientStep`] says. At [`ClientStep::Ready`] call [`ClientSession::send`] or [`ClientSession::quit`], or
+//! keep the session and call [`ClientSession::resume`] when there is another message for it.
 //! Bound each write without progress, and the connecting before, by [`ClientConfig::timeout`] yourself; every
 //! wait for the peer is bounded by [`ClientSession::deadline`]. At the end [`CloseReason::host_result`] says
 //! what to report to [`Walk`](crate::route::Walk).
@@ -96,6 +97,9 @@ pub enum CloseReason {
     PeerMisbehaved(Failure),
     /// A deadline passed.
     TimedOut(Timer, Failure),
+    /// A kept session was taken up again ([`ClientSession::resume`]) and was no longer good: nothing of the
+    /// message was sent, and a new connection is made for it without anything having failed.
+    Stale(Failure),
     /// The driver broke off.
     Abandoned,
 }
@@ -109,6 +113,7 @@ impl CloseReason {
             CloseReason::Abandoned => HostResult::Answered { verdicts, health: Health::Good },
             CloseReason::Refused(failure)
             | CloseReason::Gone(failure)
+            | CloseReason::Stale(failure)
             | CloseReason::PeerMisbehaved(failure)
             | CloseReason::TimedOut(_, failure) => match verdicts.is_empty() {
                 true => HostResult::NoSession(failure.clone()),

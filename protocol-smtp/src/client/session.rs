@@ -36,7 +36,7 @@ use super::{ClientConfig, CloseReason, FINAL_REPLY_MIN, Timer};
 use crate::command::Command;
 use crate::queue::{DsnDuty, Failure, Verdict};
 use crate::reply::{Reply, ReplyParser};
-use crate::route::{Proceed, Tls, TlsOutcome, after_tls};
+use crate::route::{Proceed, Tls, TlsDemand, TlsOutcome, after_tls};
 use crate::status::Status;
 
 /// A command line with an initial response is not longer than this (RFC 4954 §4.1); a longer response waits
@@ -64,6 +64,8 @@ pub struct ClientSession {
     transaction: Option<Transaction>,
     /// A transaction ended without success: RSET comes before the next.
     dirty: bool,
+    /// The session was kept and taken up again, and the peer has not yet shown that it goes on with it.
+    resumed: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl ClientSession {
             pending_initial: None,
             transaction: None,
             dirty: false,
+            resumed: false,
         }
     }
 
@@ -211,6 +214,30 @@ impl ClientSession {
         self.state = State::Waiting;
         self.pump(out);
         Ok(taken)
+    }
+
+    /// Takes up a session that was kept at [`ClientStep::Ready`], for another message with a demand of its own;
+    /// `false`: it is not good for that demand, and stays as it was. `valid` says what the certificate that was
+    /// shown is worth under the new message's check: what it was worth for another counts for nothing.
+    ///
+    /// From here until MAIL is accepted, whatever ends or refuses is the end of a session that was kept too long
+    /// or was used too often ([`CloseReason::Stale`]), and no word about the message: a server may close when it
+    /// likes, and may limit the messages of one connection (RFC 9422 §4.1.1).
+    pub fn resume(&mut self, demand: TlsDemand, plaintext: bool, valid: bool) -> bool {
+        let outcome = match (self.tls, valid) {
+            (true, true) => TlsOutcome::Valid,
+            (true, false) => TlsOutcome::Invalid,
+            (false, _) => TlsOutcome::NotOffered,
+        };
+        let starts_tls = !plaintext && demand.tls != Tls::Disabled;
+        let started_tls = !self.config.plaintext && self.config.demand.tls != Tls::Disabled;
+        // A connection on which TLS was not even asked for is none for a message that would ask.
+        let as_asked = if self.tls { starts_tls } else { started_tls || !starts_tls };
+        if !matches!(self.state, State::Ready) || !as_asked || after_tls(demand, outcome) != Proceed::GoOn {
+            return false;
+        }
+        (self.resumed, self.certificate_valid) = (true, self.tls && valid);
+        true
     }
 
     /// Ends the session politely. Only at [`ClientStep::Ready`].
@@ -541,7 +568,12 @@ impl ClientSession {
 
     fn on_mail(&mut self, reply: &Reply<'_>) {
         let Some(transaction) = &mut self.transaction else { return };
-        if reply.class() != 2 {
+        if reply.class() == 2 {
+            self.resumed = false;
+        } else if self.resumed {
+            let failure = replies::failure(reply);
+            self.end(CloseReason::Gone(failure.clone()), &failure);
+        } else {
             let verdict = replies::verdict(reply, transaction.dsn);
             transaction.sender_refused = true;
             self.script.clear();
@@ -641,6 +673,7 @@ impl ClientSession {
         self.expect.clear();
         self.script.clear();
         self.deadline = None;
+        let reason = if self.resumed { CloseReason::Stale(failure.clone()) } else { reason };
         self.state = State::Closed(reason);
     }
 

@@ -200,7 +200,7 @@ pub enum Health {
 }
 
 /// What happened outside.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The answer to [`Effect::Claim`].
     Claimed(Vec<Job>),

@@ -51,6 +51,10 @@ pub enum Next {
         plaintext: bool,
         /// Who is left.
         recipients: Vec<u16>,
+        /// Further addresses of the same host under the same conditions: dialled too when the first does not
+        /// connect soon (RFC 8305 §5). What becomes of each is told to [`Walk::not_connected`] and
+        /// [`Walk::connected`].
+        others: Vec<Candidate>,
     },
     /// The attempt is over: report this to the queue.
     Finish {
@@ -122,9 +126,42 @@ impl Walk {
                 demand: to.demand,
                 plaintext: self.plaintext,
                 recipients: self.pending.clone(),
+                others: if self.plaintext { Vec::new() } else { self.others(to) },
             },
             _ => self.finish(),
         }
+    }
+
+    fn others(&self, first: &Conditioned) -> Vec<Candidate> {
+        let behind = self.candidates.iter().skip(self.at + 1);
+        let same = behind.take_while(|c| {
+            c.candidate.host == first.candidate.host
+                && (c.demand, c.variable) == (first.demand, first.variable)
+        });
+        same.map(|c| c.candidate.clone()).collect()
+    }
+
+    /// One of the addresses that [`Walk::next`] named could not be connected to: it is not named again.
+    pub fn not_connected(&mut self, to: &Candidate, why: &str) {
+        let Some(at) = self.position(to) else { return };
+        self.candidates.remove(at);
+        if at == self.at {
+            self.plaintext = false;
+        }
+        let reply = format!("{} [{}]: {why}", to.host, to.address);
+        self.remember(Failure { status: Status::NO_ANSWER, reply });
+    }
+
+    /// This one of the addresses that [`Walk::next`] named is the one that connected: what is reported next is
+    /// of it. Those that were passed over keep their turn.
+    pub fn connected(&mut self, to: &Candidate) {
+        if let Some(at) = self.position(to) {
+            self.candidates[self.at..=at].rotate_right(1);
+        }
+    }
+
+    fn position(&self, to: &Candidate) -> Option<usize> {
+        (self.at..self.candidates.len()).find(|at| self.candidates[*at].candidate == *to)
     }
 
     /// What became of the connection that [`Walk::next`] asked for.
@@ -188,14 +225,18 @@ impl Walk {
         self.verdicts.push((index, verdict));
     }
 
-    /// A TLS failure is kept over one of the network that comes later: it is the one to be cured.
     fn go_on(&mut self, failure: Failure) {
+        self.remember(failure);
+        self.plaintext = false;
+        self.at += 1;
+    }
+
+    /// A TLS failure is kept over one of the network that comes later: it is the one to be cured.
+    fn remember(&mut self, failure: Failure) {
         let keep = self.last.as_ref().is_some_and(|f| f.status.subject == 7) && failure.status.subject != 7;
         if !keep {
             self.last = Some(failure);
         }
-        self.plaintext = false;
-        self.at += 1;
     }
 
     fn finish(&self) -> Next {

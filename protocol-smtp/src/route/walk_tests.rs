@@ -125,3 +125,42 @@ fn so4_every_candidate_has_its_own_demand() {
     let Verdict::Temporary(why) = &finished(&walk).0[0].1 else { panic!() };
     assert_eq!((why.status, why.reply.as_str()), (Status::BAD_TLS, "m0.test [9.9.9.0]: broken (VARIABLE)"));
 }
+
+#[test]
+fn addresses_of_one_host_are_dialled_together_and_the_one_that_connects_is_taken() {
+    let address = |n| Candidate { host: "m.test".to_string(), address: [9, 9, 9, n].into(), port: 25 };
+    let other = Candidate { host: "other.test".to_string(), ..address(9) };
+    let mut candidates: Vec<Candidate> = (0..4).map(address).collect();
+    candidates.push(other.clone());
+    let mut walk = Walk::new(candidates, OPEN, &[0]);
+    let named = |walk: &Walk| match walk.next() {
+        Next::Dial { candidate, others, .. } => (candidate, others),
+        Next::Finish { verdicts, .. } => panic!("finished with {verdicts:?}"),
+    };
+    assert_eq!(named(&walk), (address(0), vec![address(1), address(2), address(3)]));
+    walk.not_connected(&address(1), "refused");
+    walk.connected(&address(2));
+    assert_eq!(named(&walk), (address(2), vec![address(0), address(3)]));
+    // Its TLS breaks: the same address once more, and no other.
+    walk.report(HostResult::Tls(TlsOutcome::Broken, "broken".to_string()));
+    assert_eq!(named(&walk), (address(2), vec![]));
+    walk.not_connected(&address(2), "gone now");
+    // Those that were passed over, and did not fail, have their turn.
+    assert_eq!(named(&walk), (address(0), vec![address(3)]));
+    walk.not_connected(&address(0), "refused");
+    walk.not_connected(&address(3), "timed out");
+    assert_eq!(named(&walk), (other.clone(), vec![]));
+    walk.not_connected(&other, "refused");
+    walk.not_connected(&other, "twice");
+    let (verdicts, health) = finished(&walk);
+    assert_eq!(health, Health::Good, "the host that was spoken to was there");
+    assert!(matches!(&verdicts[0].1, Verdict::Temporary(f) if f.reply == "other.test [9.9.9.9]: refused"));
+}
+
+#[test]
+fn so18_addresses_under_other_conditions_are_not_dialled_together() {
+    let candidate = |n| Candidate { host: "m.test".to_string(), address: [9, 9, 9, n].into(), port: 25 };
+    let conditioned = |n, demand| Conditioned { candidate: candidate(n), demand, variable: Some("VARIABLE") };
+    let walk = Walk::conditioned(vec![conditioned(0, STRICT), conditioned(1, OPEN)], &[0]);
+    assert!(matches!(walk.next(), Next::Dial { others, .. } if others.is_empty()));
+}

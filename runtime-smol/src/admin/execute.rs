@@ -8,11 +8,11 @@ use protocol_core::address::{Canonical, canonical_domain};
 use protocol_core::sasl::prepare_password;
 use serde_json::{Value, json};
 use storage::{
-    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobId, OrgId, Purpose,
+    Alias, CheckReport, DeliveryRecord, Domain, DomainSettings, Error, Job, JobAction, JobEvent, JobId, OrgId, Purpose,
     Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate};
+use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate, suppressions};
 use crate::config::Config;
 use crate::wire::wall_now;
 
@@ -101,6 +101,13 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
         }
         Request::QueueShow { id } => queue_show(storage, &id).await,
         Request::QueueAct { id, action } => queue_act(context, &id, action).await,
+        Request::SuppressionList { org } => suppressions::list(storage, org.as_deref()).await,
+        Request::SuppressionAdd { entry, scope, org } => {
+            suppressions::add(storage, &entry, scope, org.as_deref()).await
+        }
+        Request::SuppressionRemove { entry, org } => {
+            suppressions::remove(storage, &entry, org.as_deref()).await
+        }
         Request::Check { repair } => check(storage, repair).await,
         Request::TlsReportList
         | Request::TlsReportSend { .. }
@@ -249,7 +256,13 @@ async fn alias_list(storage: &Storage) -> Answer {
 
 async fn queue_show(storage: &Storage, id: &str) -> Answer {
     let (job, deliveries) = storage.job(job_id(id)?).await.map_err(|e| explained(&format!("job {id}"), e))?;
-    let attempts: Vec<Value> = deliveries.iter().map(delivery_json).collect();
+    let is_attempt = |record: &&DeliveryRecord| record.event == JobEvent::Attempted;
+    let attempts: Vec<Value> = deliveries.iter().filter(is_attempt).map(delivery_json).collect();
+    let events: Vec<Value> = deliveries
+        .iter()
+        .filter(|record| !is_attempt(record))
+        .map(|d| json!({"event": d.event, "recipient": d.recipient, "reply": d.reply, "at": iso(Timestamp(d.at_ms))}))
+        .collect();
     let mut shown = job.as_ref().map_or_else(|| json!({"id": id, "state": "settled"}), job_json);
     if let Some(shown) = shown.as_object_mut() {
         if let Some(job) = &job {
@@ -258,6 +271,7 @@ async fn queue_show(storage: &Storage, id: &str) -> Answer {
             shown.insert("size".into(), job.spec.size.into());
         }
         shown.insert("deliveries".into(), attempts.into());
+        shown.insert("events".into(), events.into());
     }
     Ok(shown)
 }
@@ -322,7 +336,7 @@ fn delivery_json(d: &DeliveryRecord) -> Value {
     })
 }
 
-async fn org_names(storage: &Storage) -> Result<HashMap<OrgId, String>, Failure> {
+pub(super) async fn org_names(storage: &Storage) -> Result<HashMap<OrgId, String>, Failure> {
     let orgs = storage.store().list_orgs().await.map_err(failed)?;
     Ok(orgs.into_iter().map(|o| (o.id, o.name)).collect())
 }
@@ -335,7 +349,7 @@ pub(super) fn canonical(address: &str) -> Result<String, Failure> {
     Canonical::parse(address).map(|c| c.to_string()).map_err(|e| Failure(format!("{address}: {e}")))
 }
 
-fn domain_name(domain: &str) -> Result<String, Failure> {
+pub(super) fn domain_name(domain: &str) -> Result<String, Failure> {
     // Zone files write a final dot, and so do people who copy from them.
     let name = canonical_domain(domain.strip_suffix('.').unwrap_or(domain))
         .map_err(|e| Failure(format!("{domain}: {e}")))?;

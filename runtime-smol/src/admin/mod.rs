@@ -10,6 +10,7 @@ pub mod mbox;
 mod reports;
 pub mod rotate;
 pub mod server;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -45,6 +46,9 @@ pub enum Request {
     QueueList,
     QueueShow { id: String },
     QueueAct { id: String, action: QueueAction },
+    SuppressionList { org: Option<String> },
+    SuppressionAdd { entry: String, scope: Option<Scope>, org: Option<String> },
+    SuppressionRemove { entry: String, org: Option<String> },
     Check { repair: bool },
     TlsReportList,
     TlsReportSend { day: Option<String> },
@@ -65,6 +69,15 @@ pub enum QueueAction {
     Hold,
     Release,
     Cancel,
+}
+
+/// What a suppression is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Scope {
+    Address,
+    Domain,
 }
 
 /// A password on its way to the database; `Debug` does not show it.

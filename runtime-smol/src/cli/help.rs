@@ -20,6 +20,8 @@ inbox: a mail server
     inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
     inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID
+    inbox suppression list | add ENTRY [--scope address|domain] | remove ENTRY   [--org NAME]
+                                      addresses and domains that get no mail of an organisation, or of anybody here
     inbox tls-report list | send [--day YYYY-MM-DD]
                                       what was noted of TLS to other servers, and reports to the domains that ask
                                       for them; the running server sends those of each day when it is over (UTC)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::admin::{QueueAction, Request};
+use crate::admin::{QueueAction, Request, Scope};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ const VALUED: &[&str] = &[
     "--mailbox",
     "--folder",
     "--day",
+    "--scope",
 ];
 /// Options that do not.
 const FLAGS: &[&str] =
@@ -71,7 +72,7 @@ const FLAGS: &[&str] =
 /// Options of every command.
 const COMMON: &[&str] = &["--data-dir", "--env-file", "--json"];
 /// First words that later versions have.
-const ABSENT: &[&str] = &["explain", "key", "suppression", "dns", "backup", "restore"];
+const ABSENT: &[&str] = &["explain", "key", "dns", "backup", "restore"];
 /// Kinds of files that later versions import or export.
 const ABSENT_KINDS: &[&str] = &["maildir", "eml", "ics", "vcf"];
 
@@ -202,6 +203,7 @@ fn command(args: &Args) -> Result<Command, Usage> {
         ["mailbox", rest @ ..] => mailbox(args, rest),
         ["alias", rest @ ..] => alias(args, rest),
         ["queue", rest @ ..] => queue(args, rest),
+        ["suppression", rest @ ..] => suppression(args, rest),
         ["tls-report", rest @ ..] => tls_report(args, rest),
         ["dmarc-report", rest @ ..] => dmarc_report(args, rest),
         [way @ ("import" | "export"), kind, ..] if ABSENT_KINDS.contains(kind) => {
@@ -341,6 +343,36 @@ fn queue(args: &Args, words: &[&str]) -> Result<Command, Usage> {
     }))
 }
 
+fn suppression(args: &Args, words: &[&str]) -> Result<Command, Usage> {
+    let org = args.text("--org")?;
+    Ok(Command::Admin(match words {
+        ["list"] => {
+            args.allow(&["--org"])?;
+            Request::SuppressionList { org }
+        }
+        ["add", entry] => {
+            args.allow(&["--org", "--scope"])?;
+            let scope = match args.text("--scope")?.as_deref() {
+                None => None,
+                Some("address") => Some(Scope::Address),
+                Some("domain") => Some(Scope::Domain),
+                Some(other) => return Err(Usage(format!("--scope is address or domain, not {other}"))),
+            };
+            Request::SuppressionAdd { entry: (*entry).into(), scope, org }
+        }
+        ["remove", entry] => {
+            args.allow(&["--org"])?;
+            Request::SuppressionRemove { entry: (*entry).into(), org }
+        }
+        _ => {
+            return Err(Usage(
+                "inbox suppression list | add ENTRY [--scope address|domain] | remove ENTRY   [--org NAME]"
+                    .into(),
+            ));
+        }
+    }))
+}
+
 fn dmarc_report(args: &Args, words: &[&str]) -> Result<Command, Usage> {
     Ok(Command::Admin(match words {
         ["list"] => {
@@ -453,6 +485,15 @@ mod tests {
             ("queue retry 1", "Admin(QueueAct { id: \"1\", action: Retry })"),
             ("queue hold 1", "Admin(QueueAct { id: \"1\", action: Hold })"),
             ("queue release 1", "Admin(QueueAct { id: \"1\", action: Release })"),
+            ("suppression list --org a", "Admin(SuppressionList { org: Some(\"a\") })"),
+            (
+                "suppression add example.net --scope domain",
+                "Admin(SuppressionAdd { entry: \"example.net\", scope: Some(Domain), org: None })",
+            ),
+            (
+                "suppression remove a@example.net",
+                "Admin(SuppressionRemove { entry: \"a@example.net\", org: None })",
+            ),
             ("queue cancel 1", "Admin(QueueAct { id: \"1\", action: Cancel })"),
             ("export mbox p --mailbox a@b", "Export { path: \"p\", mailbox: \"a@b\" }"),
             (
@@ -486,7 +527,7 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_named() {
-        for line in ["explain a@b", "key list", "suppression list", "dns a.test", "backup p", "restore p"] {
+        for line in ["explain a@b", "key list", "dns a.test", "backup p", "restore p"] {
             assert!(shown(line).starts_with("Absent("), "{line}");
         }
         assert_eq!(shown("import maildir p --mailbox a@b"), "Absent(\"import maildir\")");

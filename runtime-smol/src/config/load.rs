@@ -315,14 +315,6 @@ impl Loader {
                 ));
             }
         }
-        let by_default = VARIABLES.iter().filter(|v| !self.raw.contains_key(v.name));
-        let names: Vec<String> = by_default
-            .filter(|v| matches!(v.feature, Feature::Absent { inert, .. } if ENFORCED.contains(&v.name) && v.default != inert))
-            .map(|v| format!("{}={}", v.name, v.default))
-            .collect();
-        if !names.is_empty() {
-            self.warnings.push(format!("defaults without effect in this version: {}", names.join(", ")));
-        }
     }
 
     fn hostname(&mut self, config: &mut Config) {
@@ -368,9 +360,6 @@ impl Loader {
         }
     }
 }
-
-/// Features whose default promises protection: their absence is said at every start.
-const ENFORCED: &[&str] = &["SMTP_RATE_LIMIT_ENABLED"];
 
 const QUICKSTART: &[(&str, &str)] = &[
     ("SERVER_HOSTNAME", "mail.example.test"),

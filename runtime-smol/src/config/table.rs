@@ -163,7 +163,6 @@ const DAY_SECS: u64 = 86_400;
 const SECS: Kind = Kind::Uint { min: 1, max: 366 * DAY_SECS };
 const SECS_OR_NEVER: Kind = Kind::Uint { min: 0, max: 366 * DAY_SECS };
 const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
-const RATE: &str = "SMTP rate limits";
 const S3: &str = "S3 object storage";
 const TRACES: &str = "trace export";
 
@@ -303,25 +302,19 @@ pub const VARIABLES: &[Variable] = &[
     v("SMTP_OUTBOUND_TTL_SECS", SECS, "86400", "age at which a message is returned"),
     v("SMTP_OUTBOUND_DEAD_JOB_RETENTION_SECS", SECS, "604800", "how long failed jobs can be looked at"),
     v("SMTP_OUTBOUND_DELIVERY_RETENTION_SECS", SECS, "2592000", "how long delivery records are kept"),
-    v("SMTP_RATE_LIMIT_ENABLED", Kind::Bool, "true", "windows by source address").absent(RATE, "false"),
-    v("SMTP_RATE_LIMIT_WINDOW_SECS", SECS, "60", "length of a window").absent(RATE, "60"),
-    v("SMTP_RATE_LIMIT_TRANSFER_CONNECTIONS_PER_WINDOW", COUNT, "240", "connections to the transfer port")
-        .absent(RATE, ""),
+    v("SMTP_RATE_LIMIT_ENABLED", Kind::Bool, "true", "windows by source address"),
+    v("SMTP_RATE_LIMIT_WINDOW_SECS", SECS, "60", "length of a window"),
+    v("SMTP_RATE_LIMIT_TRANSFER_CONNECTIONS_PER_WINDOW", COUNT, "240", "connections to the transfer port"),
     v(
         "SMTP_RATE_LIMIT_SUBMISSION_CONNECTIONS_PER_WINDOW",
         COUNT,
         "120",
         "connections to the submission ports",
-    )
-    .absent(RATE, ""),
-    v("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW", COUNT, "240", "messages on the transfer port")
-        .absent(RATE, ""),
-    v("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW", COUNT, "120", "messages on the submission ports")
-        .absent(RATE, ""),
-    v("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR", Kind::Bool, "true", "without a database nothing is limited")
-        .absent(RATE, "true"),
-    v("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", Kind::Networks, "", "networks that are not counted")
-        .absent(RATE, ""),
+    ),
+    v("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW", COUNT, "240", "messages on the transfer port"),
+    v("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW", COUNT, "120", "messages on the submission ports"),
+    v("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR", Kind::Bool, "true", "without a database nothing is limited"),
+    v("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", Kind::Networks, "", "networks that are not counted"),
     v("SMTP_REQUIRE_SPF_PASS", Kind::Bool, "true", "mail without an SPF pass is refused"),
     v("SMTP_REQUIRE_DKIM_PASS", Kind::Bool, "false", "mail without a DKIM pass is refused"),
     v("SMTP_REQUIRE_DMARC_PASS", Kind::Bool, "false", "mail without a DMARC pass is refused"),

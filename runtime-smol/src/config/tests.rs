@@ -117,7 +117,7 @@ fn unknown_names_and_features_that_are_not_there_are_warned_about() {
     assert_eq!(about("OTEL_ENABLED=true has no effect: trace export is not part of this version"), 1);
     assert_eq!(about("SMTP_OUTBOUND_DANE_MODE"), 0);
     assert_eq!(about("SMTP_REQUIRE_SPF_PASS"), 0);
-    assert_eq!(about("SMTP_RATE_LIMIT_ENABLED=true"), 1);
+    assert_eq!(about("SMTP_RATE_LIMIT_ENABLED"), 0);
 }
 
 #[test]

@@ -261,7 +261,7 @@ pub(super) fn reason(error: &Error) -> No {
         Error::Refused(Refusal::OverQuota) => No::OverQuota,
         Error::Refused(Refusal::TooMany(_)) => No::Limit,
         Error::Refused(Refusal::InUse(_)) => No::HasChildren,
-        Error::Refused(Refusal::Invalid(_) | Refusal::Fenced) => No::Cannot,
+        Error::Refused(_) => No::Cannot,
         Error::Corrupt(_) => No::Corruption,
         Error::Unavailable(_) | Error::OutcomeUnknown(_) => No::Unavailable,
     }

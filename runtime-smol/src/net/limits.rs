@@ -53,7 +53,8 @@ impl Limits {
     }
 }
 
-fn network(ip: IpAddr) -> IpAddr {
+/// What counts as one source: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & u128::MAX << 64).into(),
         v4 => v4,

@@ -15,7 +15,7 @@ use async_io::Async;
 pub use accept::{Refusals, accept_all};
 pub(crate) use bind::unix_listener;
 pub use bind::{BindError, Listener, bind, raise_descriptor_limit};
-pub use limits::{Limits, Slot};
+pub use limits::{Limits, Slot, network};
 pub use shutdown::{Session, Sessions, Signal, signals};
 
 use crate::app::Peer;

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use async_io::{Async, Timer};
-use futures_lite::future;
+use async_io::Async;
 use protocol_smtp::client::{ClientConfig, ClientSession};
 use protocol_smtp::queue::{Event, Fence, Health, Verdict};
 use protocol_smtp::route::posture::{Check, HostPlan, Posture};
@@ -16,11 +16,14 @@ use protocol_smtp::route::{Candidate, HostResult, Next, TlsDemand, Walk};
 use rustls_pki_types::ServerName;
 use storage::Job;
 
+use super::dial;
+use super::kept::{Kept, Place};
 use super::noted;
 use super::plan::Planner;
-use super::session::Conversation;
+use super::session::{Conversation, End, Shown};
 use super::source::Source;
 use crate::app::App;
+use crate::metrics::METRICS;
 use crate::mta_sts::Look;
 use crate::wire::Wire;
 
@@ -55,8 +58,16 @@ pub struct Attempted {
     pub took: Duration,
 }
 
+/// What an attempt wants of a host.
+struct Wanted {
+    demand: TlsDemand,
+    plaintext: bool,
+    recipients: Vec<u16>,
+}
+
 pub(super) struct Attempt<'a> {
     pub(super) app: &'a App,
+    kept: &'a Arc<Kept>,
     pub(super) job: &'a Job,
     pub(super) fence: Fence,
     pub(super) control: Receiver<Control>,
@@ -73,7 +84,7 @@ pub(super) struct Attempt<'a> {
 
 /// Tries these recipients of a job.
 pub async fn run(
-    app: &App,
+    (app, kept): (&App, &Arc<Kept>),
     job: &Job,
     recipients: &[u16],
     fence: Fence,
@@ -83,13 +94,17 @@ pub async fn run(
     let began = super::monotonic();
     let (tried, seven_bit) = (HashMap::new(), None);
     let (plans, look, stopped) = (Vec::new(), None, false);
-    let mut attempt = Attempt { app, job, fence, control, events, tried, plans, look, stopped, seven_bit };
+    let mut attempt =
+        Attempt { app, kept, job, fence, control, events, tried, plans, look, stopped, seven_bit };
     let (verdicts, health) = attempt.walk(recipients).await;
     Attempted { verdicts, health, tried: attempt.tried, took: began.elapsed() }
 }
 
 impl Attempt<'_> {
     async fn walk(&mut self, recipients: &[u16]) -> (Vec<(u16, Verdict)>, Health) {
+        if recipients.is_empty() {
+            return (Vec::new(), Health::Good);
+        }
         let route = match Planner::new(self.app, self.job).route().await {
             Ok(route) => route,
             Err(failure) => return finished(Walk::failed(&failure, recipients)),
@@ -100,9 +115,12 @@ impl Attempt<'_> {
             match walk.next() {
                 Next::Finish { verdicts, health } => return (verdicts, health),
                 Next::Dial { .. } if self.is_stopped() => walk.report(HostResult::Stopped),
-                Next::Dial { candidate, demand, plaintext, recipients } => {
-                    let result = self.host(&candidate, demand, plaintext, &recipients).await;
-                    walk.report(result);
+                Next::Dial { candidate, demand, plaintext, recipients, others } => {
+                    let wanted = Wanted { demand, plaintext, recipients };
+                    let addresses: Vec<&Candidate> = std::iter::once(&candidate).chain(&others).collect();
+                    if let Some(result) = self.host(&mut walk, &addresses, &wanted).await {
+                        walk.report(result);
+                    }
                 }
             }
         }
@@ -113,55 +131,116 @@ impl Attempt<'_> {
         self.stopped
     }
 
-    /// One connection to one host, from dialling to closing.
+    /// One connection to one host: one that was kept, else a new one to the first of its addresses that answers.
+    /// `None`: none of them does, which the walk knows.
     async fn host(
         &mut self,
-        candidate: &Candidate,
-        demand: TlsDemand,
-        plaintext: bool,
-        recipients: &[u16],
-    ) -> HostResult {
+        walk: &mut Walk,
+        addresses: &[&Candidate],
+        wanted: &Wanted,
+    ) -> Option<HostResult> {
+        let kept = addresses.iter().find_map(|to| Some((*to, self.kept_connection(to, wanted)?)));
+        if let Some((candidate, conversation)) = kept
+            && let Some(result) = self.speak(conversation, candidate, wanted).await
+        {
+            walk.connected(candidate);
+            return Some(result);
+        }
         let timeout = self.app.config.outbound.timeout;
-        let stream = match within(timeout, self.dial(candidate)).await {
-            Ok(stream) => stream,
-            Err(error) => return HostResult::NoConnection(error.to_string()),
-        };
+        let raced = dial::first(addresses, timeout, |to| self.source(to)).await;
+        for (n, why) in &raced.failed {
+            walk.not_connected(addresses[*n], why);
+        }
+        let (n, stream) = raced.winner?;
+        let candidate = addresses[n];
+        walk.connected(candidate);
+        METRICS.outbound_connections.add("new");
+        match self.open(stream, candidate, wanted).await {
+            Ok(conversation) => self.speak(conversation, candidate, wanted).await,
+            Err(why) => Some(HostResult::NoConnection(why)),
+        }
+    }
+
+    /// A connection to this address that rests and is good for this message too.
+    fn kept_connection(&self, candidate: &Candidate, wanted: &Wanted) -> Option<Conversation> {
+        let (check, name) = self.check(candidate);
+        let place = Place { to: candidate.clone(), from: self.source(candidate) };
+        loop {
+            let fits = |talk: &mut Conversation| talk.resume(&check, &name, wanted.demand, wanted.plaintext);
+            let mut conversation = self.kept.take(&place, fits)?;
+            if conversation.is_quiet() {
+                conversation.begin(&wanted.recipients);
+                METRICS.outbound_connections.add("kept");
+                return Some(conversation);
+            }
+        }
+    }
+
+    /// A connection that was just made: implicit TLS, where the relay has it, and the machine.
+    async fn open(
+        &self,
+        stream: Async<TcpStream>,
+        candidate: &Candidate,
+        wanted: &Wanted,
+    ) -> Result<Conversation, String> {
+        let timeout = self.app.config.outbound.timeout;
         let sending_ip = stream.get_ref().local_addr().ok().map(|address| address.ip());
-        let mut wire = match Wire::tcp(stream) {
-            Ok(wire) => wire,
-            Err(error) => return HostResult::NoConnection(error.to_string()),
-        };
+        let mut wire = Wire::tcp(stream).map_err(|error| error.to_string())?;
         wire.set_write_stall(timeout);
         let relay = self.app.config.outbound.relay.as_ref();
         let secured = match relay.is_some_and(|r| r.implicit_tls) {
-            true => match self.handshake(&mut wire, candidate).await {
-                Ok(valid) => Some(valid),
-                Err(error) => return HostResult::NoConnection(format!("TLS: {error}")),
-            },
+            true => {
+                let shown = self.handshake(&mut wire, candidate).await;
+                Some(shown.map_err(|error| format!("TLS: {error}"))?)
+            }
             false => None,
         };
         let config = ClientConfig {
             name: self.app.config.server.hostname.clone(),
             lmtp: false,
             timeout,
-            demand,
-            plaintext,
+            demand: wanted.demand,
+            plaintext: wanted.plaintext,
             authenticate: relay.is_some_and(|r| r.credentials.is_some()),
         };
-        let session = ClientSession::new(config.into(), secured.as_ref().map(Result::is_ok));
-        let mut conversation = Conversation::new(session, wire, recipients);
-        conversation.certificate = secured;
-        let result = self.converse(&mut conversation, candidate).await;
-        if let (Some(plan), Some(look)) = (self.plan(candidate), &self.look) {
+        let session = ClientSession::new(config.into(), secured.as_ref().map(|(_, worth)| worth.is_ok()));
+        let mut conversation = Conversation::new(session, wire, sending_ip);
+        conversation.begin(&wanted.recipients);
+        if let Some((shown, worth)) = secured {
+            conversation.shows(shown, worth);
+        }
+        Ok(conversation)
+    }
+
+    /// Brings the message to this host, and lets the connection rest when it is good for another. `None`: the
+    /// connection had been kept too long.
+    async fn speak(
+        &mut self,
+        mut conversation: Conversation,
+        candidate: &Candidate,
+        wanted: &Wanted,
+    ) -> Option<HostResult> {
+        let (result, end) = self.converse(&mut conversation, candidate).await;
+        if end == End::Stale {
+            return None;
+        }
+        if let (Some(plan), Some(look)) = (self.plan(candidate), &self.look)
+            && conversation.is_new_to(&self.job.spec.domain)
+        {
             let found = (&conversation, &result);
-            noted::connection(self.app, self.job, (candidate, plan, look), sending_ip, plaintext, found);
+            noted::connection(self.app, self.job, (candidate, plan, look), wanted.plaintext, found);
         }
         let tls = self.had(candidate, &conversation, &result);
         let host = format!("{} [{}]", candidate.host, candidate.address);
-        for index in recipients {
+        for index in &wanted.recipients {
             self.tried.insert(*index, Tried { host: host.clone(), tls: tls.clone() });
         }
-        result
+        if end == End::Rests {
+            conversation.met(&self.job.spec.domain);
+            let place = Place { to: candidate.clone(), from: self.source(candidate) };
+            self.kept.keep(place, conversation);
+        }
+        Some(result)
     }
 
     /// What the connection really had: the posture, and where it was encrypted, how and under what certificate.
@@ -183,42 +262,17 @@ impl Attempt<'_> {
         self.plans.iter().find(|plan| plan.name == candidate.host)
     }
 
-    async fn dial(&self, candidate: &Candidate) -> io::Result<Async<TcpStream>> {
-        let address = SocketAddr::new(candidate.address, candidate.port);
+    /// Our own address for connections to this one, where some are configured: jobs are spread over them, and the
+    /// tries of one job keep to theirs.
+    fn source(&self, to: &Candidate) -> Option<IpAddr> {
         let sources = &self.app.config.outbound.source_addrs;
-        let fitting: Vec<&IpAddr> = sources.iter().filter(|s| s.is_ipv4() == address.is_ipv4()).collect();
-        if fitting.is_empty() {
-            return Async::<TcpStream>::connect(address).await;
-        }
-        // Jobs are spread over the addresses; the tries of one job keep to theirs.
-        let source = fitting[usize::from(self.job.spec.id.0.0[0]) % fitting.len()];
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(*source, 0).into())?;
-        socket.set_nonblocking(true)?;
-        match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-                Err(error)
-            }
-            _ => {
-                let stream = Async::new(TcpStream::from(socket))?;
-                stream.writable().await?;
-                match stream.get_ref().take_error()? {
-                    Some(error) => Err(error),
-                    None => Ok(stream),
-                }
-            }
-        }
+        let fitting: Vec<&IpAddr> = sources.iter().filter(|s| s.is_ipv4() == to.address.is_ipv4()).collect();
+        let chosen = usize::from(self.job.spec.id.0.0[0]).checked_rem(fitting.len())?;
+        fitting.get(chosen).map(|source| **source)
     }
 
-    /// The client's side of TLS; the inner result is what the certificate is worth under the host's check. It is
-    /// known before anything more is said.
-    pub(super) async fn handshake(
-        &self,
-        wire: &mut Wire,
-        candidate: &Candidate,
-    ) -> io::Result<Result<(), String>> {
-        let (config, verdict) = self.app.client_tls.recording().map_err(|e| io::Error::other(e.0))?;
+    /// By what the certificate of a host is judged, and the name it is asked for.
+    fn check(&self, candidate: &Candidate) -> (Check, ServerName<'static>) {
         let check = self.plan(candidate).map_or(Check::Pkix, |plan| plan.check.clone());
         let name = match &check {
             Check::Dane { base_domain, .. } => base_domain,
@@ -228,8 +282,21 @@ impl Attempt<'_> {
             Ok(name) => name,
             Err(_) => ServerName::from(candidate.address),
         };
-        wire.connect_tls(config, name, self.app.config.outbound.timeout).await?;
-        Ok(verdict.judge(&check))
+        (check, name)
+    }
+
+    /// The client's side of TLS: what was shown, and what it is worth under the host's check. It is known before
+    /// anything more is said.
+    pub(super) async fn handshake(
+        &self,
+        wire: &mut Wire,
+        candidate: &Candidate,
+    ) -> io::Result<(Shown, Result<(), String>)> {
+        let (config, verdict) = self.app.client_tls.recording().map_err(|e| io::Error::other(e.0))?;
+        let (check, name) = self.check(candidate);
+        wire.connect_tls(config, name.clone(), self.app.config.outbound.timeout).await?;
+        let worth = verdict.judge(&check);
+        Ok((Shown { verdict, name }, worth))
     }
 }
 
@@ -238,12 +305,4 @@ fn finished(next: Next) -> (Vec<(u16, Verdict)>, Health) {
         Next::Finish { verdicts, health } => (verdicts, health),
         Next::Dial { .. } => (Vec::new(), Health::Good),
     }
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    future::or(work, async {
-        Timer::after(limit).await;
-        Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))
-    })
-    .await
 }

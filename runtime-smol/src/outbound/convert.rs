@@ -7,7 +7,7 @@ use protocol_smtp::queue::{
     Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State, Verdict,
 };
 use protocol_smtp::status::Status;
-use storage::{DeliveryRecord, Id, Job, JobId, JobRecipient, JobUpdate, RecipientState};
+use storage::{DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState};
 
 use super::attempt::Tried;
 
@@ -15,15 +15,16 @@ pub fn fence_of(fence: Fence) -> storage::Fence {
     storage::Fence { job: JobId(Id(fence.job.0)), epoch: fence.epoch }
 }
 
-/// A claimed job as the machine knows it. `relay` takes all mail when it is set.
-pub fn job(job: &Job, relay: Option<&str>, lease_until: Timestamp) -> QueueJob {
+/// A claimed job as the machine knows it, in its own time, of which the store's is `lead_ms` ahead. `relay` takes
+/// all mail when it is set.
+pub fn job(job: &Job, relay: Option<&str>, lease_until: Timestamp, lead_ms: i64) -> QueueJob {
     QueueJob {
         fence: Fence { job: JobKey(job.spec.id.0.0), epoch: job.epoch },
-        lease_until: job.lease_until.unwrap_or(lease_until),
+        lease_until,
         destination: relay.unwrap_or(&job.spec.domain).to_owned(),
         null_sender: job.spec.sender.is_empty(),
         is_dsn: job.spec.is_dsn,
-        start: job.spec.start,
+        start: Timestamp(job.spec.start.0.saturating_sub(lead_ms)),
         attempts: job.attempts,
         recipients: job.spec.recipients.iter().map(recipient).collect(),
     }
@@ -90,6 +91,7 @@ pub fn update(job: &Job, settlement: &Settlement, tried: &HashMap<u16, Tried>, n
             attempt: settlement.attempts,
             in_doubt: change.in_doubt,
             at_ms: now.0,
+            event: JobEvent::Attempted,
         });
     }
     JobUpdate {

@@ -3,6 +3,8 @@
 
 mod attempt;
 mod convert;
+mod dial;
+mod kept;
 mod noted;
 mod notice;
 mod plan;
@@ -11,25 +13,38 @@ mod session;
 mod source;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
-use futures_lite::future;
+use futures_lite::{FutureExt, future};
 use protocol_core::Timestamp;
-use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError};
-use storage::Job;
+use protocol_smtp::queue::{
+    Effect, Event, Failure, Fence, Health, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
+};
+use protocol_smtp::status::Status;
+use storage::{Job, JobState, JobWrite};
 
 use crate::app::App;
 use crate::metrics::METRICS;
+use crate::smtp::{canonical_text, suppression_told};
 use crate::wire::wall_now;
 use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
 use convert::fence_of;
+use kept::Kept;
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// The status of a recipient whose mail is held back.
+const SUPPRESSED: Status = Status::new(5, 7, 1);
+
+/// A monotonic clock may run a tenth faster or slower than the store's.
+const DRIFT: u32 = 10;
 
 /// How often the state of the name servers is looked at; they are asked again when it is time.
 const DNSSEC_INTERVAL: Duration = Duration::from_secs(300);
@@ -50,7 +65,8 @@ pub fn policy(outbound: &config::Outbound) -> Policy {
     }
 }
 
-/// Wall-clock time that never runs backwards: anchored once, then counted by the monotonic clock.
+/// The queue's own time, which never runs backwards: the store's clock as it was at start, counted on by the
+/// monotonic clock. What storage keeps is in the store's time; `Worker::lead` is how far that is ahead.
 #[derive(Clone, Copy)]
 struct Anchor(Timestamp, Instant);
 
@@ -76,6 +92,9 @@ struct Worker {
     anchor: Anchor,
     events: Sender<Event>,
     held: Mutex<HashMap<JobKey, Held>>,
+    /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
+    lead: AtomicI64,
+    kept: Arc<Kept>,
 }
 
 /// Runs the queue until the server stops; every job it holds then is finished or given back.
@@ -85,11 +104,19 @@ pub async fn run(app: Arc<App>) {
         return tracing::error!("no randomness for the queue: nothing is delivered");
     }
     let node = u64::from_le_bytes(seed[..8].try_into().unwrap_or_default());
-    let anchor = Anchor(wall_now(), monotonic());
+    let anchor = Anchor(app.storage.store_now(), monotonic());
     let (events, inbox) = async_channel::unbounded();
     let owner = format!("{}-{node:016x}", app.config.server.hostname);
     let mut queue = Queue::new(policy(&app.config.outbound), NodeId(node), seed);
-    let worker = Arc::new(Worker { app, owner, anchor, events, held: Mutex::default() });
+    let worker = Arc::new(Worker {
+        app,
+        owner,
+        anchor,
+        events,
+        held: Mutex::default(),
+        lead: AtomicI64::new(0),
+        kept: Arc::default(),
+    });
     let mut stopping = false;
     loop {
         while let Some(effect) = queue.poll(anchor.now()) {
@@ -106,11 +133,15 @@ pub async fn run(app: Arc<App>) {
                 stopping = true;
                 queue.handle(Event::Paused(true), anchor.now());
                 worker.stop_attempts();
+                worker.kept.end_all();
             }
             Happened::Deadline => {}
         }
     }
 }
+
+/// Small rows of one table that one cleaning looks at.
+const SMALL_ROWS_MAX: usize = 2_000;
 
 /// Removes what is older than its retention, for ever.
 pub async fn clean(app: Arc<App>) {
@@ -119,6 +150,12 @@ pub async fn clean(app: Arc<App>) {
         let now = wall_now();
         let dead = now - app.config.outbound.dead_job_retention;
         let deliveries = now - app.config.outbound.delivery_retention;
+        let small = app.storage.store().clean_slots(app.storage.store_now(), SMALL_ROWS_MAX).await;
+        match &small {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "removed counters, suppressions and keys that were over"),
+            Err(error) => tracing::warn!(%error, "counters, suppressions and keys could not be cleaned"),
+        }
         match app.storage.clean_jobs(dead, deliveries).await {
             Ok((0, 0)) => {}
             Ok((dead, deliveries)) => tracing::info!(dead, deliveries, "removed what was past its retention"),
@@ -192,7 +229,21 @@ impl Worker {
     }
 
     async fn perform(self: Arc<Self>, effect: Effect) {
-        let event = match effect {
+        let otherwise = after_panic(&effect);
+        let Some(event) = despite_panic(self.event_of(effect), otherwise).await else { return };
+        if let Event::Attempted { fence, .. } = &event {
+            self.end_attempt(*fence);
+        }
+        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
+            && *result != Err(StoreError::Unavailable)
+        {
+            self.forget(*fence);
+        }
+        let _ = self.events.send(event).await;
+    }
+
+    async fn event_of(&self, effect: Effect) -> Option<Event> {
+        Some(match effect {
             Effect::Claim { limit, lease } => self.claim(usize::from(limit), lease).await,
             Effect::Renew { fence, lease } => {
                 Event::Renewed { fence, result: self.renew(fence, lease).await }
@@ -201,29 +252,24 @@ impl Worker {
                 let result = self.record_dot(fence, &recipients, lease).await;
                 Event::DotRecorded { fence, result }
             }
-            Effect::Deliver { fence, recipients, attempt, .. } => match self.begin_attempt(fence) {
-                Some((job, control)) => {
-                    let tried =
-                        attempt::run(&self.app, &job, &recipients, fence, control, &self.events).await;
-                    self.attempted(fence, attempt, tried)
-                }
-                None => return,
-            },
+            Effect::Deliver { fence, recipients, attempt, .. } => {
+                let (job, control) = self.begin_attempt(fence)?;
+                let means = (&*self.app, &self.kept);
+                let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
+                let mut tried = attempt::run(means, &job, &recipients, fence, control, &self.events).await;
+                tried.verdicts.extend(suppressed);
+                self.attempted(fence, attempt, tried)
+            }
             Effect::Save { fence, settlement } => {
                 Event::Saved { fence, result: self.save(fence, settlement).await }
             }
             Effect::Release { fence, due } => {
-                let result = self.app.storage.release_job(fence_of(fence), due).await;
+                let release = JobWrite::Release { due: self.to_store(due) };
+                let result = self.app.storage.write_job(fence_of(fence), release).await;
                 Event::Released { fence, result: result.map_err(store_error) }
             }
-            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
-        };
-        if let Event::Saved { fence, result } | Event::Released { fence, result } = &event
-            && *result != Err(StoreError::Unavailable)
-        {
-            self.forget(*fence);
-        }
-        let _ = self.events.send(event).await;
+            Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
+        })
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, Held>> {
@@ -254,12 +300,22 @@ impl Worker {
         }
     }
 
+    /// The same moment on the store's clock.
+    fn to_store(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add(self.lead.load(Ordering::Relaxed)))
+    }
+
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
-        let now = self.anchor.now();
-        match self.app.storage.claim_jobs(&self.owner, now, lease, CLOCK_SKEW, limit).await {
-            Ok(jobs) => {
+        let asked = self.anchor.now();
+        match self.app.storage.claim_jobs(&self.owner, lease, CLOCK_SKEW, limit).await {
+            Ok((now, mut jobs)) => {
+                let lead = now.0 - asked.0;
+                self.lead.store(lead, Ordering::Relaxed);
+                jobs.retain(|job| job.state == JobState::Processing);
                 let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
-                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), now + lease)).collect();
+                // Counted from before the claim, and shorter: clocks that count differently must not matter.
+                let until = asked + (lease - lease / DRIFT);
+                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), until, lead)).collect();
                 let mut table = self.table();
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
@@ -275,9 +331,9 @@ impl Worker {
     }
 
     async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
-        let now = self.anchor.now();
-        let renewed = self.app.storage.renew_job(fence_of(fence), now, lease).await;
-        renewed.map(|()| now + lease).map_err(store_error)
+        let asked = self.anchor.now();
+        let renewed = self.app.storage.write_job(fence_of(fence), JobWrite::Renew { lease }).await;
+        renewed.map(|()| asked + (lease - lease / DRIFT)).map_err(store_error)
     }
 
     async fn record_dot(
@@ -286,10 +342,39 @@ impl Worker {
         recipients: &[u16],
         lease: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let until = self.renew(fence, lease).await?;
-        let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
-        let recorded = self.app.storage.dot_sent(fence_of(fence), &recipients, self.anchor.now()).await;
-        recorded.map(|()| until).map_err(store_error)
+        let asked = self.anchor.now();
+        let recipients = recipients.iter().map(|n| usize::from(*n)).collect();
+        // Longer than it is taken for here, by what clocks may differ.
+        let dot = JobWrite::Dot { recipients, lease: lease + lease / (DRIFT - 1) };
+        let recorded = self.app.storage.write_job(fence_of(fence), dot).await;
+        recorded.map(|()| asked + lease).map_err(store_error)
+    }
+
+    /// The recipients that may be tried, and the verdict for those whose mail is held back: looked up when the attempt
+    /// begins, whatever was known when the message was accepted (SPEC section 6).
+    async fn not_suppressed(&self, job: &Job, recipients: Vec<u16>) -> (Vec<u16>, Vec<(u16, Verdict)>) {
+        let address = |index: &u16| job.spec.recipients.get(usize::from(*index)).map(|r| &r.address);
+        let addresses: Vec<String> =
+            recipients.iter().filter_map(address).map(|address| canonical_text(address)).collect();
+        let rows = match self.app.storage.suppressed(job.spec.org, &addresses).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Without the database no final dot could be recorded either.
+                tracing::warn!(job = %job.spec.id, %error, "suppressions could not be looked up");
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let (mut tried, mut held_back) = (Vec::new(), Vec::new());
+        for (index, row) in recipients.into_iter().zip(rows) {
+            match row {
+                None => tried.push(index),
+                Some(row) => {
+                    let reply = format!("suppressed: {}", suppression_told(&row));
+                    held_back.push((index, Verdict::Suppressed(Failure { status: SUPPRESSED, reply })));
+                }
+            }
+        }
+        (tried, held_back)
     }
 
     fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
@@ -301,9 +386,15 @@ impl Worker {
         Some((held.job.clone(), receiver))
     }
 
+    /// Nobody is there to be told anything.
+    fn end_attempt(&self, fence: Fence) {
+        if let Some(held) = self.table().get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch) {
+            held.control = None;
+        }
+    }
+
     fn attempted(&self, fence: Fence, attempt: u32, outcome: Attempted) -> Event {
         if let Some(held) = self.table().get_mut(&fence.job) {
-            held.control = None;
             held.tried = outcome.tried;
             log_attempt(&held.job, attempt, &outcome.verdicts, &held.tried, outcome.took);
         }
@@ -313,11 +404,13 @@ impl Worker {
     async fn save(&self, fence: Fence, settlement: Settlement) -> Result<(), StoreError> {
         let held = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
         let Some(Held { job, tried, .. }) = held else { return Err(StoreError::Stale) };
-        let now = self.anchor.now();
+        let now = self.to_store(self.anchor.now());
+        let settlement =
+            Settlement { next_due: settlement.next_due.map(|due| self.to_store(due)), ..settlement };
         let also = notice::build(&self.app, &job, &settlement, &tried, now).await?;
         let has_jobs = also.as_ref().is_some_and(|(_, accept)| !accept.jobs.is_empty());
         let update = convert::update(&job, &settlement, &tried, now);
-        match self.app.storage.save_job(&job, update, also, now).await {
+        match self.app.storage.save_job(&job, update, also).await {
             Ok(_) => {
                 if has_jobs {
                     self.app.queued.notify(usize::MAX);
@@ -328,6 +421,37 @@ impl Worker {
                 tracing::warn!(job = %job.spec.id, %error, "the result of an attempt could not be written");
                 Err(store_error(error))
             }
+        }
+    }
+}
+
+/// What the queue is told when carrying out an effect ended in a panic: nothing may wait for an answer for ever, and
+/// no lease be renewed for work that nobody does.
+fn after_panic(effect: &Effect) -> Option<Event> {
+    let unavailable = StoreError::Unavailable;
+    Some(match effect {
+        Effect::Claim { .. } => Event::ClaimFailed,
+        Effect::Renew { fence, .. } => Event::Renewed { fence: *fence, result: Err(unavailable) },
+        Effect::RecordDot { fence, .. } => Event::DotRecorded { fence: *fence, result: Err(unavailable) },
+        // Who may have the message already is known to the queue, which recorded the final dot.
+        Effect::Deliver { fence, recipients, .. } => Event::Attempted {
+            fence: *fence,
+            verdicts: recipients.iter().map(|index| (*index, Verdict::NotTried)).collect(),
+            health: Health::Good,
+        },
+        Effect::Save { fence, .. } => Event::Saved { fence: *fence, result: Err(unavailable) },
+        Effect::Release { fence, .. } => Event::Released { fence: *fence, result: Err(unavailable) },
+        Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
+    })
+}
+
+async fn despite_panic(work: impl Future<Output = Option<Event>>, otherwise: Option<Event>) -> Option<Event> {
+    // What the work shares with others is behind locks that are taken whether they are poisoned or not.
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(event) => event,
+        Err(_) => {
+            tracing::error!(event = ?otherwise, "a panic in the queue's work; it is told that the work failed");
+            otherwise
         }
     }
 }
@@ -343,7 +467,7 @@ fn store_error(error: storage::Error) -> StoreError {
 fn log_attempt(
     job: &Job,
     attempt: u32,
-    verdicts: &[(u16, protocol_smtp::queue::Verdict)],
+    verdicts: &[(u16, Verdict)],
     tried: &HashMap<u16, Tried>,
     took: Duration,
 ) {
@@ -366,5 +490,39 @@ fn log_attempt(
             duration_ms = took.as_millis() as u64,
             "delivery attempt"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence() -> Fence {
+        Fence { job: JobKey([7; 16]), epoch: 3 }
+    }
+
+    #[test]
+    fn q13_a_panic_is_an_answer_to_whatever_was_asked() {
+        let fence = fence();
+        let lease = Duration::from_secs(120);
+        let due = Timestamp(0);
+        let deliver =
+            Effect::Deliver { fence, destination: "a.test".into(), recipients: vec![0, 2], attempt: 1 };
+        for effect in [
+            Effect::Claim { limit: 1, lease },
+            Effect::Renew { fence, lease },
+            Effect::RecordDot { fence, recipients: vec![0], lease },
+            Effect::Release { fence, due },
+            deliver.clone(),
+        ] {
+            let otherwise = after_panic(&effect);
+            let panics = async { panic!("on purpose, for {effect:?}") };
+            let told = future::block_on(despite_panic(panics, otherwise.clone()));
+            assert!(told.is_some() && told == otherwise, "{told:?}");
+        }
+        let Some(Event::Attempted { verdicts, .. }) = after_panic(&deliver) else { panic!("not an attempt") };
+        assert_eq!(verdicts, [(0, Verdict::NotTried), (2, Verdict::NotTried)]);
+        let well = async { Some(Event::ClaimFailed) };
+        assert_eq!(future::block_on(despite_panic(well, None)), Some(Event::ClaimFailed));
     }
 }

@@ -1,7 +1,5 @@
 //! What is noted about a connection for TLS reports (RFC 8460).
 
-use std::net::IpAddr;
-
 use protocol_smtp::queue::Failure;
 use protocol_smtp::route::mta_sts::Mode;
 use protocol_smtp::route::posture::{Check, HostFacts, HostPlan, TlsaAnswer};
@@ -21,7 +19,6 @@ pub(super) fn connection(
     app: &App,
     job: &Job,
     (candidate, plan, look): (&Candidate, &HostPlan, &Look),
-    sending_ip: Option<IpAddr>,
     plaintext: bool,
     (conversation, result): (&Conversation, &HostResult),
 ) {
@@ -50,7 +47,7 @@ pub(super) fn connection(
         at: wall_now(),
         domain: &job.spec.domain,
         applied,
-        sending_ip,
+        sending_ip: conversation.sending_ip,
         mx: &candidate.host,
         receiving_ip: Some(candidate.address),
         outcome,

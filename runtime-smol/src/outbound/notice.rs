@@ -12,7 +12,7 @@ use protocol_smtp::trace;
 use storage::directory::{Resolution, resolve};
 use storage::{
     Accept, Deliver, FolderTarget, Job, JobId, JobRecipient, MessageId, NamedFlags, NewJob, Queued,
-    RecipientState, SpecialUse, Spool,
+    SpecialUse, Spool,
 };
 
 use super::attempt::Tried;
@@ -168,16 +168,7 @@ async fn address(
                 size: bytes.len() as u64,
                 sender: String::new(),
                 domain: domain_of(&job.spec.sender),
-                recipients: vec![JobRecipient {
-                    address: job.spec.sender.clone(),
-                    state: RecipientState::Pending,
-                    notify: None,
-                    orcpt: None,
-                    reply: None,
-                    attempts: 0,
-                    in_doubt: 0,
-                    delay_notified: false,
-                }],
+                recipients: vec![JobRecipient::new(job.spec.sender.clone())],
                 envid: None,
                 ret: None,
                 eight_bit: bytes.iter().any(|b| *b >= 0x80),
@@ -189,6 +180,8 @@ async fn address(
                 created: now,
                 start: now,
                 due: now,
+                deliver_by: None,
+                counted: None,
             });
         }
         // The sender is gone: there is nobody left to tell.

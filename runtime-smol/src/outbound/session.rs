@@ -1,22 +1,28 @@
 //! One session with a host, from its greeting to its end: the machine's steps are carried out.
 
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::future;
 use protocol_core::{RecvBuf, SendBuf};
 use protocol_smtp::address::{Mailbox, Path};
 use protocol_smtp::client::{
-    BodyEncoder, ClientSession, ClientStep, Envelope, Missing, Prove, RECV_BUF_MIN, Recipient,
+    BodyEncoder, ClientSession, ClientStep, CloseReason, Envelope, Missing, Prove, RECV_BUF_MIN, Recipient,
 };
 use protocol_smtp::params::{Body, RcptParams, Ret};
-use protocol_smtp::queue::{Event, Verdict};
-use protocol_smtp::route::{Candidate, HostResult};
+use protocol_smtp::queue::{Event, Health, Verdict};
+use protocol_smtp::route::posture::Check;
+use protocol_smtp::route::{Candidate, HostResult, TlsDemand};
+use rustls_pki_types::ServerName;
 use storage::Job;
 
 use super::attempt::{Attempt, Control};
+use super::kept::MESSAGES_MAX;
 use super::relay::Proof;
 use super::source::Source;
+use crate::tls;
 use crate::wire::Wire;
 
 const SEND_HIGH_WATER: usize = 64 * 1024;
@@ -29,12 +35,37 @@ enum Waited {
     Told,
 }
 
-/// One connection under way.
+/// What a server showed of itself when TLS began.
+pub(super) struct Shown {
+    pub(super) verdict: Arc<tls::Verdict>,
+    /// The name that it was asked for.
+    pub(super) name: ServerName<'static>,
+}
+
+/// How a conversation about a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The connection is closed.
+    Closed,
+    /// It is good for another message.
+    Rests,
+    /// It had been kept, and was no longer good: nothing of the message was sent.
+    Stale,
+}
+
+/// One connection: what lasts from one message to the next, and what is of the message under way.
 pub(super) struct Conversation {
     session: ClientSession,
     pub(super) wire: Wire,
     input: RecvBuf,
     out: SendBuf,
+    /// Our own address.
+    pub(super) sending_ip: Option<IpAddr>,
+    shown: Option<Shown>,
+    /// Transactions begun.
+    messages: u32,
+    /// Domains whose mail it carried.
+    domains: Vec<String>,
     /// Recipients not yet sent to.
     todo: Vec<u16>,
     verdicts: Vec<(u16, Verdict)>,
@@ -42,20 +73,24 @@ pub(super) struct Conversation {
     lacks: Option<Missing>,
     /// The copy that is 7-bit is sent here.
     sends_copy: bool,
-    /// Whether the certificate is valid, or why not, once there is TLS.
+    /// Whether the certificate is valid for this message, or why not, once there is TLS.
     pub(super) certificate: Option<Result<(), String>>,
     /// Why the handshake broke.
     pub(super) broken: Option<String>,
 }
 
 impl Conversation {
-    pub(super) fn new(session: ClientSession, wire: Wire, recipients: &[u16]) -> Conversation {
+    pub(super) fn new(session: ClientSession, wire: Wire, sending_ip: Option<IpAddr>) -> Conversation {
         Conversation {
             session,
             wire,
             input: RecvBuf::with_limit(RECV_BUF_MIN),
             out: SendBuf::with_high_water(SEND_HIGH_WATER),
-            todo: recipients.to_vec(),
+            sending_ip,
+            shown: None,
+            messages: 0,
+            domains: Vec::new(),
+            todo: Vec::new(),
             verdicts: Vec::new(),
             proof: None,
             lacks: None,
@@ -64,11 +99,79 @@ impl Conversation {
             broken: None,
         }
     }
+
+    /// The next message is for these; nothing of the one before is left.
+    pub(super) fn begin(&mut self, recipients: &[u16]) {
+        self.todo = recipients.to_vec();
+        self.verdicts.clear();
+        self.lacks = None;
+        self.sends_copy = false;
+    }
+
+    /// There is TLS.
+    pub(super) fn shows(&mut self, shown: Shown, worth: Result<(), String>) {
+        (self.shown, self.certificate) = (Some(shown), Some(worth));
+    }
+
+    /// Whether it is good for another message: what the server showed is judged anew, under that message's check.
+    pub(super) fn resume(
+        &mut self,
+        check: &Check,
+        name: &ServerName<'_>,
+        demand: TlsDemand,
+        plaintext: bool,
+    ) -> bool {
+        let worth = match &self.shown {
+            Some(shown) if shown.name != *name => return false,
+            Some(shown) => Some(shown.verdict.judge(check)),
+            None => None,
+        };
+        let fits = self.session.resume(demand, plaintext, matches!(worth, Some(Ok(()))));
+        if fits {
+            self.certificate = worth;
+        }
+        fits
+    }
+
+    /// Whether the server has said nothing since the last message, and not closed either.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let read = future::block_on(future::poll_once(self.wire.read(&mut self.input)));
+        read.is_none()
+    }
+
+    /// Whether no mail for that domain went over it before.
+    pub(super) fn is_new_to(&self, domain: &str) -> bool {
+        !self.domains.iter().any(|d| d == domain)
+    }
+
+    /// Mail for that domain went over it.
+    pub(super) fn met(&mut self, domain: &str) {
+        if self.is_new_to(domain) {
+            self.domains.push(domain.to_owned());
+        }
+    }
+
+    /// Whether the server settled somebody and may be given another message.
+    fn may_rest(&self) -> bool {
+        !self.verdicts.is_empty() && self.lacks.is_none() && self.messages < MESSAGES_MAX
+    }
+
+    /// Says goodbye to a server that is left with nothing under way. Its answer changes nothing.
+    pub(super) async fn farewell(mut self) {
+        self.session.quit(&mut self.out);
+        if self.wire.flush(&mut self.out).await.is_ok() {
+            self.wire.close().await;
+        }
+    }
 }
 
 impl Attempt<'_> {
-    /// Drives a session to its end.
-    pub(super) async fn converse(&mut self, talk: &mut Conversation, candidate: &Candidate) -> HostResult {
+    /// Drives a session until the message is done with.
+    pub(super) async fn converse(
+        &mut self,
+        talk: &mut Conversation,
+        candidate: &Candidate,
+    ) -> (HostResult, End) {
         loop {
             let step = talk.session.poll(talk.wire.now(), &mut talk.input, &mut talk.out);
             let done = match step {
@@ -77,10 +180,10 @@ impl Attempt<'_> {
                 ClientStep::UpgradeTls(upgrade) => {
                     let flushed = talk.wire.flush(&mut talk.out).await;
                     match self.handshake(&mut talk.wire, candidate).await {
-                        Ok(valid) => {
-                            let why = valid.as_ref().err().map_or("", String::as_str);
-                            upgrade.done(valid.is_ok(), why, &mut talk.session, &mut talk.out);
-                            talk.certificate = Some(valid);
+                        Ok((shown, worth)) => {
+                            let why = worth.as_ref().err().map_or("", String::as_str);
+                            upgrade.done(worth.is_ok(), why, &mut talk.session, &mut talk.out);
+                            talk.shows(shown, worth);
                         }
                         Err(error) => {
                             let why = error.to_string();
@@ -93,6 +196,10 @@ impl Attempt<'_> {
                 ClientStep::Prove(prove) => {
                     self.prove(talk, prove);
                     Ok(())
+                }
+                ClientStep::Ready if talk.todo.is_empty() && !self.is_stopping() && talk.may_rest() => {
+                    let verdicts = std::mem::take(&mut talk.verdicts);
+                    return (HostResult::Answered { verdicts, health: Health::Good }, End::Rests);
                 }
                 ClientStep::Ready => self.next_message(talk).await,
                 ClientStep::Settled { index, verdict } => {
@@ -115,13 +222,15 @@ impl Attempt<'_> {
                 ClientStep::Closed(reason) => {
                     let _ = talk.wire.flush(&mut talk.out).await;
                     let verdicts = std::mem::take(&mut talk.verdicts);
-                    return match &talk.lacks {
+                    let (stale, stopped) = (matches!(reason, CloseReason::Stale(_)), self.stopped);
+                    let result = match &talk.lacks {
                         Some(missing) if verdicts.is_empty() => {
                             HostResult::Lacks(missing.failure(&candidate.host))
                         }
-                        _ if self.stopped && verdicts.is_empty() => HostResult::Stopped,
+                        _ if stopped && verdicts.is_empty() => HostResult::Stopped,
                         _ => reason.host_result(verdicts),
                     };
+                    return (result, if stale && !stopped { End::Stale } else { End::Closed });
                 }
             };
             if let Err(error) = done {
@@ -132,6 +241,11 @@ impl Attempt<'_> {
                 talk.out.advance(unsent);
             }
         }
+    }
+
+    /// Whether there will be no further message for a connection.
+    fn is_stopping(&self) -> bool {
+        self.stopped || self.app.stop.is_set()
     }
 
     /// Waits for the peer, the deadline, or the word to stop while nothing is in doubt.
@@ -218,6 +332,7 @@ impl Attempt<'_> {
         match sent {
             Ok(0) => talk.session.quit(&mut talk.out),
             Ok(taken) => {
+                talk.messages += 1;
                 let taken: Vec<u16> = recipients.iter().take(taken).map(|r| r.index).collect();
                 talk.todo.retain(|index| !taken.contains(index));
             }

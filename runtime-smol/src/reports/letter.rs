@@ -6,7 +6,7 @@ use protocol_smtp::trace;
 use storage::directory::{Resolution, resolve};
 use storage::{
     Accept, Deliver, Error, FolderTarget, Id, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob,
-    OrgId, Queued, RecipientState, Refusal, SpecialUse, Spool, Storage,
+    OrgId, Queued, Refusal, SpecialUse, Spool, Storage,
 };
 
 use crate::smtp::{canonical_text, domain_of};
@@ -105,16 +105,7 @@ impl Letter<'_> {
             // Nobody is told when it does not arrive, and `is_dsn` lets it die silently.
             sender: String::new(),
             domain: domain_of(self.to),
-            recipients: vec![JobRecipient {
-                address: self.to.to_owned(),
-                state: RecipientState::Pending,
-                notify: None,
-                orcpt: None,
-                reply: None,
-                attempts: 0,
-                in_doubt: 0,
-                delay_notified: false,
-            }],
+            recipients: vec![JobRecipient::new(self.to.to_owned())],
             envid: Some(format!("{}{id}", self.envid)),
             ret: None,
             eight_bit: false,
@@ -125,6 +116,8 @@ impl Letter<'_> {
             created: self.now,
             start: self.now,
             due: self.now,
+            deliver_by: None,
+            counted: None,
         }
     }
 }

@@ -15,11 +15,12 @@ use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
     Accept, Deliver, FolderTarget, JobId, JobRecipient, MessageId, NamedFlags, NewJob, OrgId, Queued,
-    RecipientState, SpecialUse,
+    SpecialUse,
 };
 
 use super::bodies::{Form, Forms};
 use super::header::header_of;
+use super::limits::Quotas;
 use super::origin::Origin;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
@@ -87,12 +88,15 @@ impl Connection {
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
             deliveries: deliveries(transaction, id, structure, &edit, &received, judged.place, now),
-            queued: None,
-            jobs: Vec::new(),
+            ..Accept::default()
         };
         let (queued_form, queued_edit) = &for_queue;
-        let accept =
+        let mut accept =
             self.with_jobs(accept, transaction, id, &queued_form.structure, queued_edit, &received, now);
+        if let Some(quotas) = &transaction.quotas {
+            let (recipients, jobs) = (transaction.recipients.len(), accept.jobs.len());
+            accept.charges = quotas.charges(recipients, jobs, self.app.storage.store_now());
+        }
         let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
         let stored = self.app.storage.accept_forms(spool, &queued_form.spool, accept);
         stored.await.map_err(storage_failed)?;
@@ -174,19 +178,17 @@ impl Connection {
         received: &[u8],
         now: Timestamp,
     ) -> Accept {
-        for ((org, domain, forwarded), group) in transaction.remote_groups() {
+        // What is due is compared with the store's clock, on whatever node.
+        let due = self.app.storage.store_now();
+        let counted = transaction.quotas.as_ref().and_then(Quotas::counted);
+        for (n, ((org, domain, forwarded), group)) in (0..).zip(transaction.remote_groups()) {
             let recipients = group.iter().map(|(recipient, remote)| JobRecipient {
-                address: remote.address.clone(),
-                state: RecipientState::Pending,
                 notify: recipient.notify.clone(),
                 orcpt: recipient.orcpt.clone(),
-                reply: None,
-                attempts: 0,
-                in_doubt: 0,
-                delay_notified: false,
+                ..JobRecipient::new(&remote.address)
             });
             accept.jobs.push(NewJob {
-                id: JobId::random(),
+                id: JobId::of(id, n),
                 org,
                 message: id,
                 size: 0,
@@ -207,8 +209,10 @@ impl Connection {
                 require_tls: transaction.require_tls,
                 is_dsn: false,
                 created: now,
-                start: now,
-                due: now,
+                start: due,
+                due,
+                deliver_by: None,
+                counted: counted.clone(),
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
@@ -286,6 +290,7 @@ fn deliveries(
 pub(super) fn storage_failed(error: storage::Error) -> Refusal {
     match error {
         storage::Error::Refused(storage::Refusal::OverQuota) => Refusal::OverQuota,
+        storage::Error::Refused(storage::Refusal::Quota(_)) => Refusal::SendQuota,
         error => {
             tracing::error!(%error, "a message could not be stored");
             Refusal::StorageFailed

@@ -3,6 +3,7 @@
 mod accept;
 mod bodies;
 mod header;
+mod limits;
 mod origin;
 mod recipients;
 mod repeats;
@@ -10,6 +11,7 @@ mod session;
 mod transaction;
 mod verifier;
 
+pub(crate) use limits::told as suppression_told;
 pub use repeats::Repeats;
 pub use session::{Configs, serve};
 pub(crate) use transaction::{canonical_text, domain_of};

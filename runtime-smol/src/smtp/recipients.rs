@@ -32,7 +32,14 @@ impl Connection {
                     Resolution::Local { role, requires, .. } => (*role, *requires),
                     _ => (false, Requires::default()),
                 };
-                match self.admit(&given, ask.params(), resolution, elsewhere) {
+                let leaves = matches!(resolution, Resolution::NotLocal) && elsewhere.is_none();
+                let admitted = match self.admit(&given, ask.params(), resolution, elsewhere) {
+                    Ok(()) if leaves => {
+                        self.not_suppressed(&given).await.inspect_err(|_| self.give_up_recipient())
+                    }
+                    admitted => admitted,
+                };
+                match admitted {
                     Ok(()) => {
                         self.judge_recipient(role, requires).await.inspect_err(|_| self.give_up_recipient())
                     }
@@ -79,6 +86,9 @@ impl Connection {
         resolution: Resolution,
         elsewhere: Option<(String, OrgId)>,
     ) -> Result<(), Refusal> {
+        if let Some(transaction) = &self.transaction {
+            self.within_quotas(transaction)?;
+        }
         let Some(transaction) = &mut self.transaction else { return Err(Refusal::StorageFailed) };
         let mut recipient = Recipient::new(given, params);
         match (resolution, &self.account, elsewhere) {

@@ -167,7 +167,13 @@ impl Handler<ServerSession> for Connection {
         wire: &'a mut Wire,
     ) -> io::Result<()> {
         match step {
-            Step::Connect(connect) => connect.accept(session, out),
+            Step::Connect(connect) => match Box::pin(self.count_connection()).await {
+                Ok(()) => connect.accept(session, out),
+                Err(why) => {
+                    self.log_refusal("", None, &why);
+                    connect.refuse(&why, session, out);
+                }
+            },
             // On the heap while they last: an idle connection would keep room for the largest of them.
             Step::Authenticate(ask) => Box::pin(self.authenticate(ask, session, out, wire)).await,
             Step::Sender(ask) => Box::pin(self.sender(ask, session, out)).await,
@@ -264,8 +270,28 @@ impl Connection {
                 Err(_) => return ask.refuse(&Refusal::StorageFailed, session, out),
             }
         }
+        // The transaction before this one ended without a message: nobody was accepted, or it was reset.
+        let before = self.transaction.take();
+        self.give_back(before.and_then(|transaction| transaction.counted));
+        let counted = match self.count_message().await {
+            Ok(counted) => counted,
+            Err(why) => {
+                self.log_refusal(&sender, None, &why);
+                return ask.refuse(&why, session, out);
+            }
+        };
+        let quotas = match self.account.as_ref().filter(|_| self.service.is_submission()) {
+            Some(account) => self.quotas_of(account).await,
+            None => Ok(None),
+        };
+        let Ok(quotas) = quotas else {
+            self.give_back(counted);
+            return ask.refuse(&Refusal::StorageFailed, session, out);
+        };
         let origin = self.ask_about_sender(&sender, session);
-        self.transaction = Some(Box::new(Transaction::new(sender, ask.params(), origin)));
+        let mut transaction = Transaction::new(sender, ask.params(), origin);
+        (transaction.counted, transaction.quotas) = (counted, quotas);
+        self.transaction = Some(Box::new(transaction));
         ask.accept(session, out);
     }
 
@@ -295,14 +321,19 @@ impl Connection {
         };
         let octets = finish.octets();
         let iprev = transaction.origin.iprev().await;
+        let counted = transaction.counted.take();
         match self.store(*transaction, iprev, octets, session).await {
             Ok(id) => finish.accept(&id, session, out),
-            Err(why) => finish.refuse(&why, session, out),
+            Err(why) => {
+                self.give_back(counted);
+                finish.refuse(&why, session, out);
+            }
         }
     }
 
     fn drop_message(&mut self) {
-        self.transaction = None;
+        let dropped = self.transaction.take();
+        self.give_back(dropped.and_then(|transaction| transaction.counted));
     }
 
     pub(super) fn log_refusal(&self, sender: &str, recipient: Option<&str>, why: &Refusal) {

@@ -7,8 +7,9 @@ use protocol_core::message::Scanner;
 use protocol_smtp::address::Mailbox as Address;
 use protocol_smtp::params::{Body, MailParams, RcptParams, Ret};
 use storage::directory::Resolution;
-use storage::{Mailbox, MailboxId, OrgId, Spool};
+use storage::{Charge, Mailbox, MailboxId, OrgId, Spool};
 
+use super::limits::Quotas;
 use super::origin::Origin;
 
 /// What MAIL said.
@@ -33,6 +34,10 @@ pub struct Transaction {
     pub origin: Origin,
     /// The message, once DATA or BDAT began.
     pub incoming: Option<Incoming>,
+    /// Quotas of the authenticated sender's domain, when it has any.
+    pub quotas: Option<Quotas>,
+    /// Gives the place in the rate window back, when the message is refused.
+    pub counted: Option<Charge>,
 }
 
 /// A message as it arrives: kept in the spool, understood by the scanner.
@@ -90,6 +95,8 @@ impl Transaction {
             ahead: HashMap::new(),
             origin,
             incoming: None,
+            quotas: None,
+            counted: None,
         }
     }
 

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::rows::MailboxState;
-use crate::types::MailboxId;
+use crate::rows::{JobRow, MailboxState};
+use crate::types::{JobId, MailboxId};
 
 /// Mailboxes kept.
 const MAILBOXES_MAX: usize = 1_024;
@@ -50,5 +50,35 @@ impl Cache {
 
     pub fn clear(&self) {
         self.states().clear();
+    }
+}
+
+/// Jobs kept; a node holds fewer.
+const JOBS_MAX: usize = 4_096;
+
+/// Jobs as this process claimed or wrote them last, so that their results need not read them again. What was said
+/// above holds: the revision guards the row, and nothing is refused on a remembered one.
+#[derive(Default)]
+pub(super) struct HeldJobs {
+    rows: Mutex<HashMap<JobId, JobRow>>,
+}
+
+impl HeldJobs {
+    fn rows(&self) -> MutexGuard<'_, HashMap<JobId, JobRow>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a row out: it goes back only when what was made of it has been written.
+    pub fn take(&self, job: JobId) -> Option<JobRow> {
+        self.rows().remove(&job)
+    }
+
+    /// Keeps a row under the revision that was written.
+    pub fn keep(&self, row: JobRow) {
+        let mut rows = self.rows();
+        if rows.len() >= JOBS_MAX {
+            rows.clear();
+        }
+        rows.insert(row.job.spec.id, row);
     }
 }

@@ -3,15 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::{Engine, mail};
+use super::staged::{self, StagedSlots};
+use super::{Engine, jobs, mail};
 use crate::error::{Error, Refusal, Result};
 use crate::rows::*;
+use crate::slots::SlotKey;
 use crate::types::*;
 
 /// The mailboxes of a batch as they will be when what was placed so far is written.
 pub(super) struct Placing {
     mailboxes: HashMap<MailboxId, PlacingMailbox>,
     jobs: HashSet<JobId>,
+    /// Small rows: counters, keys of idempotency, suppressions.
+    pub slots: StagedSlots,
     pub writes: Writes,
 }
 
@@ -33,7 +37,7 @@ struct Undo {
 }
 
 impl Placing {
-    fn new(states: Vec<(Instant, MailboxState)>) -> Self {
+    fn new(states: Vec<(Instant, MailboxState)>, slots: StagedSlots) -> Self {
         let mailbox = |(read, state): (Instant, MailboxState)| PlacingMailbox {
             state,
             read,
@@ -42,7 +46,7 @@ impl Placing {
             changed: false,
         };
         let known = states.into_iter().map(|state| (state.1.row.mailbox.id, mailbox(state)));
-        Placing { mailboxes: known.collect(), jobs: HashSet::new(), writes: Writes::default() }
+        Placing { mailboxes: known.collect(), jobs: HashSet::new(), slots, writes: Writes::default() }
     }
 
     /// Adds one commit; when it is refused, nothing of it.
@@ -50,6 +54,10 @@ impl Placing {
         for job in &commit.jobs {
             self.check_job(job)?;
         }
+        if let Some(key) = &commit.idempotency {
+            self.slots.check_idempotency(key, commit.at)?;
+        }
+        self.slots.check_charges(&commit.charges)?;
         let mut undo = Undo {
             used: Vec::new(),
             folders: Vec::new(),
@@ -76,7 +84,24 @@ impl Placing {
         for job in &commit.jobs {
             self.add_job(job);
         }
+        self.add_small(commit);
         Ok(placed)
+    }
+
+    /// What goes with a commit that nothing refuses any more.
+    fn add_small(&mut self, commit: &Commit) {
+        for charge in &commit.charges {
+            self.slots.charge(&charge.counter, charge.amount);
+        }
+        if let Some(key) = &commit.idempotency {
+            self.slots.put_idempotency(key);
+        }
+        for (org, change) in &commit.suppressions {
+            self.slots.suppress(*org, change, commit.at);
+        }
+        for (job, record) in &commit.events {
+            self.writes.events.push((*job, event_number(record), record.clone()));
+        }
     }
 
     fn check_job(&self, job: &NewJob) -> Result<()> {
@@ -101,7 +126,8 @@ impl Placing {
             due: spec.due,
             updated: spec.created,
         };
-        let row = JobRow { job, rev: 0, dot_sent: Vec::new(), deliveries: 0 };
+        let mut row = JobRow { job, rev: 0, dot_sent: Vec::new(), deliveries: 0, crashes: 0, lost: 0 };
+        jobs::note_event(&mut row, JobEvent::Queued, "", spec.created, &mut self.writes);
         self.writes.due_new.extend(row.due_at());
         self.writes.jobs_new.push(row);
     }
@@ -167,6 +193,7 @@ impl Placing {
     /// have been applied.
     pub fn into_writes(self) -> (Writes, Vec<(Instant, MailboxState)>) {
         let mut writes = self.writes;
+        writes.slots.extend(self.slots.writes());
         let mut states = Vec::with_capacity(self.mailboxes.len());
         for mailbox in self.mailboxes.into_values() {
             let PlacingMailbox { mut state, read, folders_changed, changed, .. } = mailbox;
@@ -180,6 +207,15 @@ impl Placing {
         }
         (writes, states)
     }
+}
+
+/// A number for an event that its job's row does not count: far above those it does, and the same for the same
+/// event, which is then written once.
+fn event_number(record: &DeliveryRecord) -> u32 {
+    let text = format!("{record:?}");
+    let hash = blake3::hash(text.as_bytes());
+    let bytes = hash.as_bytes();
+    u32::from_be_bytes([bytes[0] | 0x80, bytes[1], bytes[2], bytes[3]])
 }
 
 /// Counts a new message against the mailbox's quota.
@@ -214,20 +250,24 @@ fn mailboxes_of<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<MailboxId>
 }
 
 impl<R: Rows> Engine<R> {
-    /// The mailboxes that commits touch. With `cached` those that are remembered are not read; the second
+    /// The mailboxes and small rows that commits touch, and `more` small rows. With `cached` those that are remembered are not read; the second
     /// part of the answer is whether there were any.
     pub(super) async fn placing<'a>(
         &self,
         commits: impl Iterator<Item = &'a Commit>,
+        more: Vec<SlotKey>,
         cached: bool,
     ) -> Result<(Placing, bool)> {
         let (mut states, mut unknown) = (Vec::new(), Vec::new());
-        for id in mailboxes_of(commits) {
+        let commits: Vec<&Commit> = commits.collect();
+        for id in mailboxes_of(commits.iter().copied()) {
             match self.cache.take(id).filter(|_| cached) {
                 Some(state) => states.push(state),
                 None => unknown.push(id),
             }
         }
+        let keys = commits.iter().flat_map(|commit| staged::keys_of(commit)).chain(more).collect();
+        let slots = StagedSlots::read(&self.rows, keys).await?;
         let any_cached = !states.is_empty();
         if !unknown.is_empty() {
             #[allow(clippy::disallowed_methods)] // the age of a memory that revisions guard
@@ -235,7 +275,7 @@ impl<R: Rows> Engine<R> {
             let read = self.rows.mailbox_states(&unknown).await?;
             states.extend(read.into_iter().flatten().map(|state| (now, state)));
         }
-        Ok((Placing::new(states), any_cached))
+        Ok((Placing::new(states, slots), any_cached))
     }
 
     pub(super) fn remember(&self, states: Vec<(Instant, MailboxState)>) {
@@ -280,15 +320,17 @@ impl<R: Rows> Engine<R> {
         let mut tries = 0;
         let mut cached = true;
         loop {
-            let placing = self.placing(commits.iter(), cached).await;
+            let placing = self.placing(commits.iter(), Vec::new(), cached).await;
             let (mut placing, any_cached) = placing.map_err(ApplyError::Other)?;
             let mut answers: Vec<_> = commits.iter().map(|commit| placing.add(commit)).collect();
             cached = false;
             if any_cached && answers.iter().any(|answer| answer.is_err()) {
                 continue;
             }
+            let unchanged = !placing.slots.is_changed();
             let (writes, states) = placing.into_writes();
-            if writes.messages_new.is_empty() && writes.jobs_new.is_empty() {
+            let empty = writes.messages_new.is_empty() && writes.jobs_new.is_empty();
+            if empty && unchanged && writes.events.is_empty() {
                 return Ok(answers);
             }
             match self.rows.apply("commit_batch", writes).await {
@@ -301,8 +343,12 @@ impl<R: Rows> Engine<R> {
                     self.rows.pause(tries).await;
                 }
                 Err(ApplyError::Other(why)) => {
-                    // What was refused stays refused; the rest shares the fate of the transaction.
-                    for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                    // What was refused stays refused; the rest shares the fate of the transaction, and so does
+                    // what repeats something: it promises what only the transaction makes durable.
+                    let rests_on_it = |answer: &Result<Vec<Placed>>| {
+                        matches!(answer, Ok(_) | Err(Error::Refused(Refusal::Repeated(_))))
+                    };
+                    for answer in answers.iter_mut().filter(|answer| rests_on_it(answer)) {
                         *answer = Err(why.clone());
                     }
                     return Ok(answers);

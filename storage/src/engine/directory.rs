@@ -133,6 +133,10 @@ impl<R: Rows> Directory for Engine<R> {
         loop {
             let mut writes = self.directory_writes().await?;
             let org = self.rows.org_named(name).await?.ok_or(Error::NotFound)?.org;
+            let in_use = self.rows.domains().await?.iter().any(|domain| domain.org == org.id);
+            if !in_use {
+                self.cancel_jobs_of(org.id).await?;
+            }
             if self.rows.domains().await?.iter().any(|domain| domain.org == org.id) {
                 return Err(Refusal::InUse(format!("{name} has domains")).into());
             }

@@ -6,20 +6,60 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
 use super::Engine;
+use super::staged::StagedSlots;
 use crate::error::{Error, Refusal, Result};
 use crate::rows::{DueKey, JobRow, Rows, Writes};
+use crate::slots::{CounterKey, SlotKey};
 use crate::store::Jobs;
 use crate::types::*;
 
 /// Ended jobs removed in one transaction of a cleaning.
 const CLEAN_BATCH: usize = 500;
 
-fn fenced<T>() -> Result<T> {
-    Err(Refusal::Fenced.into())
-}
-
 fn in_use<T>(why: &str) -> Result<T> {
     Err(Refusal::InUse(why.into()).into())
+}
+
+/// Adds a record about one recipient, or about the job as a whole when there is none.
+pub(super) fn note_event(
+    row: &mut JobRow,
+    event: JobEvent,
+    reply: &str,
+    now: Timestamp,
+    writes: &mut Writes,
+) {
+    let record = DeliveryRecord {
+        recipient: String::new(),
+        state: RecipientState::Pending,
+        host: None,
+        reply: reply.to_owned(),
+        tls: String::new(),
+        attempt: row.job.attempts,
+        in_doubt: false,
+        at_ms: now.0,
+        event,
+    };
+    add_delivery(row, record, writes);
+}
+
+pub(super) fn add_delivery(row: &mut JobRow, record: DeliveryRecord, writes: &mut Writes) {
+    writes.deliveries.push((row.job.spec.id, row.deliveries, record));
+    row.deliveries = row.deliveries.saturating_add(1);
+}
+
+/// A record about a recipient's state.
+fn recipient_record(row: &JobRow, recipient: &JobRecipient, reply: &str, now: Timestamp) -> DeliveryRecord {
+    DeliveryRecord {
+        recipient: recipient.address.clone(),
+        state: recipient.state,
+        host: None,
+        reply: reply.to_owned(),
+        tls: String::new(),
+        attempt: row.job.attempts,
+        in_doubt: false,
+        at_ms: now.0,
+        event: JobEvent::Attempted,
+    }
 }
 
 /// Writes down what a holder left that announced a final dot and was not heard of again: the recipients may
@@ -33,50 +73,54 @@ fn note_in_doubt(row: &mut JobRow, now: Timestamp, writes: &mut Writes) {
         let Some(recipient) = row.job.spec.recipients.get_mut(n) else { continue };
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.in_doubt = recipient.in_doubt.saturating_add(1);
-        let record = DeliveryRecord {
-            recipient: recipient.address.clone(),
-            state: recipient.state,
-            host: None,
-            reply: "the worker stopped between the final dot and its reply".into(),
-            tls: String::new(),
-            attempt: row.job.attempts,
-            in_doubt: true,
-            at_ms: now.0,
-        };
-        add_delivery(row.job.spec.id, &mut row.deliveries, record, writes);
+        let recipient = recipient.clone();
+        let reply = "the worker stopped between the final dot and its reply";
+        let record = DeliveryRecord { in_doubt: true, ..recipient_record(row, &recipient, reply, now) };
+        add_delivery(row, record, writes);
     }
 }
 
-fn add_delivery(job: JobId, count: &mut u32, record: DeliveryRecord, writes: &mut Writes) {
-    writes.deliveries.push((job, *count, record));
-    *count = count.saturating_add(1);
-}
-
-fn give_back(job: &mut Job, due: Timestamp) {
+pub(super) fn give_back(job: &mut Job, due: Timestamp) {
     job.state = JobState::Queued;
     job.owner = None;
     job.lease_until = None;
     job.due = due;
 }
 
-/// Applies an administrator's action to a job that nobody holds.
+/// Holds a job that ends its workers, until somebody has looked at it (SPEC section 6, `held`).
+pub(super) fn park(row: &mut JobRow, reason: &str, now: Timestamp, writes: &mut Writes) {
+    note_event(row, JobEvent::Parked, reason, now, writes);
+    let due = row.job.due;
+    give_back(&mut row.job, due);
+    row.job.state = JobState::Held;
+    row.job.updated = now;
+    tracing::error!(job = %row.job.spec.id, id = %row.job.spec.message, reason, "a job is held: look at it, then release or cancel it");
+}
+
+/// Applies an administrator's action. One that is being delivered can be held or cancelled as long as no final dot
+/// was announced: its holder's next write is fenced, before the dot.
 fn act(row: &mut JobRow, action: JobAction, now: Timestamp, writes: &mut Writes) -> Result<()> {
-    let job = &mut row.job;
-    match (action, job.state) {
-        (JobAction::Retry, JobState::Queued | JobState::Held) => give_back(job, now),
+    let before_dot = row.dot_sent.is_empty();
+    match (action, row.job.state) {
+        (JobAction::Retry, JobState::Queued | JobState::Held) => give_back(&mut row.job, now),
         (JobAction::Retry, JobState::Dead) => {
-            for recipient in &mut job.spec.recipients {
+            for recipient in &mut row.job.spec.recipients {
                 if matches!(recipient.state, RecipientState::Bounced | RecipientState::Expired) {
                     recipient.state = RecipientState::Pending;
                 }
             }
-            start_anew(job, now);
+            start_anew(row, now);
         }
-        (JobAction::Hold, JobState::Queued) => job.state = JobState::Held,
-        (JobAction::Release, JobState::Held) => start_anew(job, now),
-        (JobAction::Cancel, JobState::Queued | JobState::Held) => {
-            job.state = JobState::Cancelled;
-            cancel_recipients(row, now, writes);
+        (JobAction::Hold, JobState::Queued) => row.job.state = JobState::Held,
+        (JobAction::Hold, JobState::Processing) if before_dot => {
+            give_back(&mut row.job, now);
+            row.job.state = JobState::Held;
+        }
+        (JobAction::Release, JobState::Held) => start_anew(row, now),
+        (JobAction::Cancel, JobState::Queued | JobState::Held) => cancel(row, now, writes),
+        (JobAction::Cancel, JobState::Processing) if before_dot => cancel(row, now, writes),
+        (JobAction::Hold | JobAction::Cancel, JobState::Processing) => {
+            return in_use("the message is being handed over to its destination");
         }
         (_, JobState::Processing) => return in_use("the job is being delivered"),
         (_, JobState::Queued) => return in_use("the job is queued, not held"),
@@ -85,35 +129,40 @@ fn act(row: &mut JobRow, action: JobAction, now: Timestamp, writes: &mut Writes)
         (_, JobState::Cancelled) => return in_use("the job was cancelled"),
     }
     row.job.updated = now;
+    let event = match action {
+        JobAction::Retry => JobEvent::Retried,
+        JobAction::Hold => JobEvent::Held,
+        JobAction::Release => JobEvent::Released,
+        JobAction::Cancel => return Ok(()),
+    };
+    note_event(row, event, "", now, writes);
     Ok(())
 }
 
 /// Time to live, attempts and the delay warning count from here.
-fn start_anew(job: &mut Job, now: Timestamp) {
-    job.spec.start = job.spec.start.max(now);
-    job.attempts = 0;
-    give_back(job, now);
+fn start_anew(row: &mut JobRow, now: Timestamp) {
+    row.job.spec.start = row.job.spec.start.max(now);
+    row.job.attempts = 0;
+    (row.crashes, row.lost) = (0, 0);
+    give_back(&mut row.job, now);
 }
 
-fn cancel_recipients(row: &mut JobRow, now: Timestamp, writes: &mut Writes) {
-    let (id, attempt) = (row.job.spec.id, row.job.attempts);
-    for recipient in &mut row.job.spec.recipients {
-        if recipient.state != RecipientState::Pending {
-            continue;
-        }
+pub(super) fn cancel(row: &mut JobRow, now: Timestamp, writes: &mut Writes) {
+    let due = row.job.due;
+    give_back(&mut row.job, due);
+    row.job.state = JobState::Cancelled;
+    let mut recipients = std::mem::take(&mut row.job.spec.recipients);
+    for recipient in recipients.iter_mut().filter(|r| r.state == RecipientState::Pending) {
         recipient.state = RecipientState::Cancelled;
-        let record = DeliveryRecord {
-            recipient: recipient.address.clone(),
-            state: RecipientState::Cancelled,
-            host: None,
-            reply: "cancelled".into(),
-            tls: String::new(),
-            attempt,
-            in_doubt: false,
-            at_ms: now.0,
-        };
-        add_delivery(id, &mut row.deliveries, record, writes);
+        let record = recipient_record(row, recipient, "cancelled", now);
+        add_delivery(row, DeliveryRecord { event: JobEvent::Cancelled, ..record }, writes);
     }
+    row.job.spec.recipients = recipients;
+}
+
+/// The counter that a job counts in, until it is settled.
+pub(super) fn counter_of(job: &Job) -> Option<CounterKey> {
+    job.spec.counted.as_deref().map(CounterKey::queued_jobs)
 }
 
 impl<R: Rows> Engine<R> {
@@ -121,37 +170,105 @@ impl<R: Rows> Engine<R> {
         Ok(self.rows.jobs(&[id]).await?.into_iter().next())
     }
 
-    /// The job under a fence: fenced unless the epoch is current and the job is being processed.
-    async fn fenced_row(&self, fence: Fence) -> Result<JobRow> {
-        match self.job_row(fence.job).await? {
-            Some(row) if row.job.epoch == fence.epoch && row.job.state == JobState::Processing => Ok(row),
-            _ => fenced(),
+    /// Cancels all that an organisation has queued. Who holds one of its jobs is fenced, and sends it no more.
+    pub(super) async fn cancel_jobs_of(&self, org: OrgId) -> Result<()> {
+        let (mut tries, end) = (0, Timestamp(i64::MAX));
+        loop {
+            let due = self.rows.due(org, end, end, CLEAN_BATCH).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
+            let now = self.rows.now().await?;
+            let mut writes = Writes::default();
+            for mut row in self.rows.jobs(&ids).await? {
+                let before = row.due_at();
+                cancel(&mut row, now, &mut writes);
+                row.job.updated = now;
+                writes.job(before, row);
+            }
+            // What has no job any more is no line to stand in.
+            let moved = writes.due_gone.clone();
+            writes.due_gone.extend(due.into_iter().filter(|key| !moved.contains(key)));
+            self.apply("cancel_jobs_of", writes, &mut tries).await?;
         }
     }
 
-    /// As `fenced_row`; the lease must not have ended either.
-    async fn leased_row(&self, fence: Fence, now: Timestamp) -> Result<JobRow> {
-        let row = self.fenced_row(fence).await?;
-        if row.job.lease_until.is_some_and(|until| until > now) { Ok(row) } else { fenced() }
+    /// Due jobs for a claim. Organisations take turns from behind the one that was served last; each gives a share,
+    /// and when all have given theirs and there is room, those with more give more.
+    async fn due_in_turns(
+        &self,
+        last: &mut Option<OrgId>,
+        now: Timestamp,
+        skew: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueKey>> {
+        let share = (limit / 8).max(1);
+        let mut due: Vec<DueKey> = Vec::new();
+        let mut with_more: Vec<OrgId> = Vec::new();
+        let mut seen: Vec<OrgId> = Vec::new();
+        let mut at = *last;
+        while due.len() < limit && seen.len() < ORGS_OF_CLAIM_MAX {
+            let next = match self.rows.due_org_after(at).await? {
+                None if at.is_some() => self.rows.due_org_after(None).await?,
+                next => next,
+            };
+            let Some(org) = next.filter(|org| !seen.contains(org)) else { break };
+            seen.push(org);
+            at = Some(org);
+            let room = share.min(limit - due.len());
+            let rows = self.rows.due(org, now, now - skew, room).await?;
+            if !rows.is_empty() {
+                *last = Some(org);
+            }
+            if rows.len() == room {
+                with_more.push(org);
+            }
+            due.extend(rows);
+        }
+        for org in with_more {
+            let had = due.iter().filter(|key| key.org == org).count();
+            let room = limit - due.len();
+            if room == 0 {
+                break;
+            }
+            due.extend(self.rows.due(org, now, now - skew, had + room).await?.into_iter().skip(had));
+        }
+        // Wherever the round ended, the next one goes on from there.
+        *last = at;
+        Ok(due)
     }
 }
 
-/// A job row after a claim.
-fn claimed(mut row: JobRow, owner: &str, now: Timestamp, lease: Duration, writes: &mut Writes) -> Job {
+/// Organisations that one claim looks at.
+const ORGS_OF_CLAIM_MAX: usize = 64;
+
+/// A job row after a claim: processing, or held when its claims or attempts keep ending without a result.
+fn claimed(mut row: JobRow, owner: &str, now: Timestamp, lease: Duration, writes: &mut Writes) -> JobRow {
     let before = row.due_at();
+    let was_lost = row.job.state == JobState::Processing;
     note_in_doubt(&mut row, now, writes);
-    row.job.state = JobState::Processing;
-    row.job.epoch += 1;
-    row.job.owner = Some(owner.to_owned());
-    row.job.lease_until = Some(now + lease);
-    row.job.updated = now;
-    let job = row.job.clone();
-    writes.job(before, row);
-    job
+    row.lost = if was_lost { row.lost.saturating_add(1) } else { row.lost };
+    if row.lost >= LOST_CLAIMS_MAX {
+        let reason = format!("its worker was lost {} times", row.lost);
+        park(&mut row, &reason, now, writes);
+    } else {
+        row.job.state = JobState::Processing;
+        row.job.epoch += 1;
+        row.job.owner = Some(owner.to_owned());
+        row.job.lease_until = Some(now + lease);
+        row.job.updated = now;
+    }
+    writes.job(before, row.clone());
+    row
 }
 
 #[async_trait::async_trait]
 impl<R: Rows> Jobs for Engine<R> {
+    async fn now(&self) -> Result<Timestamp> {
+        self.rows.now().await
+    }
+
     async fn claim_jobs(
         &self,
         owner: &str,
@@ -160,23 +277,31 @@ impl<R: Rows> Jobs for Engine<R> {
         skew: Duration,
         limit: usize,
     ) -> Result<Vec<Job>> {
-        let _one_at_a_time = self.claims.lock().await;
+        let mut last = self.claims.lock().await;
         let mut tries = 0;
         loop {
-            let due = self.rows.due(now, now - skew, limit).await?;
+            // Whoever lost to another node looks at more, and takes from another place in the line.
+            let wide = limit.saturating_mul(1 + (tries as usize).min(3));
+            let mut turn = *last;
+            let mut due = self.due_in_turns(&mut turn, now, skew, wide).await?;
             if due.is_empty() {
                 return Ok(Vec::new());
+            }
+            if due.len() > limit {
+                let start = spread(owner, tries) % (due.len() - limit + 1);
+                due = due.split_off(start);
+                due.truncate(limit);
             }
             let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
             let rows = self.rows.jobs(&ids).await?;
             let mut rows: HashMap<JobId, JobRow> =
                 rows.into_iter().map(|row| (row.job.spec.id, row)).collect();
             let mut writes = Writes::default();
-            let mut jobs = Vec::with_capacity(due.len());
+            let mut taken = Vec::with_capacity(due.len());
             for key in due {
                 match rows.remove(&key.job) {
                     Some(row) if row.due_at() == Some(key) => {
-                        jobs.push(claimed(row, owner, now, lease, &mut writes));
+                        taken.push(claimed(row, owner, now, lease, &mut writes));
                     }
                     // The job has moved on since the index was read.
                     Some(_) => {}
@@ -184,91 +309,38 @@ impl<R: Rows> Jobs for Engine<R> {
                 }
             }
             if self.apply("claim_jobs", writes, &mut tries).await? {
-                return Ok(jobs);
+                *last = turn;
+                let held = taken.iter().filter(|row| row.job.state == JobState::Processing);
+                held.for_each(|row| self.held.keep(JobRow { rev: row.rev + 1, ..row.clone() }));
+                return Ok(taken.into_iter().map(|row| row.job).collect());
             }
         }
     }
 
-    async fn renew_job(&self, fence: Fence, now: Timestamp, lease: Duration) -> Result<()> {
-        let _guard = self.lock_job(fence.job).await?;
-        let mut tries = 0;
-        loop {
-            let mut row = self.leased_row(fence, now).await?;
-            let before = row.due_at();
-            row.job.lease_until = Some(now + lease);
-            row.job.updated = now;
-            let mut writes = Writes::default();
-            writes.job(before, row);
-            if self.apply("renew_job", writes, &mut tries).await? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<()> {
-        let _guard = self.lock_job(fence.job).await?;
-        let mut tries = 0;
-        loop {
-            let mut row = self.leased_row(fence, now).await?;
-            let before = row.due_at();
-            for n in recipients {
-                if *n >= row.job.spec.recipients.len() {
-                    return Err(Refusal::Invalid("no such recipient".into()).into());
-                }
-                if !row.dot_sent.contains(n) {
-                    row.dot_sent.push(*n);
-                }
-            }
-            let mut writes = Writes::default();
-            writes.job(before, row);
-            if self.apply("dot_sent", writes, &mut tries).await? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn save_job(&self, fence: Fence, update: JobUpdate, now: Timestamp) -> Result<Vec<Placed>> {
-        let _guard = self.lock_job(fence.job).await?;
-        let also = std::slice::from_ref(&update.also);
-        let _guards = self.lock_for_commits(also).await?;
-        let mut tries = 0;
-        loop {
-            let mut row = self.fenced_row(fence).await?;
-            if update.recipients.len() != row.job.spec.recipients.len() {
-                return Err(Refusal::Invalid("an update names every recipient of the job".into()).into());
-            }
-            let (mut placing, _) = self.placing(also.iter(), false).await?;
-            let placed = placing.add(&update.also)?;
-            let (mut writes, _) = placing.into_writes();
-            let before = row.due_at();
-            for record in &update.deliveries {
-                add_delivery(fence.job, &mut row.deliveries, record.clone(), &mut writes);
-            }
-            settle(row, before, &update, now, &mut writes);
-            if self.apply("save_job", writes, &mut tries).await? {
-                return Ok(placed);
-            }
-        }
-    }
-
-    async fn release_job(&self, fence: Fence, due: Timestamp) -> Result<()> {
-        let _guard = self.lock_job(fence.job).await?;
-        let mut tries = 0;
-        loop {
-            let mut row = self.fenced_row(fence).await?;
-            let before = row.due_at();
-            row.dot_sent.clear();
-            give_back(&mut row.job, due);
-            let mut writes = Writes::default();
-            writes.job(before, row);
-            if self.apply("release_job", writes, &mut tries).await? {
-                return Ok(());
-            }
-        }
+    async fn write_jobs(&self, writes: Vec<(Fence, JobWrite)>, now: Timestamp) -> Vec<Result<Vec<Placed>>> {
+        self.do_write_jobs(writes, now).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.rows.due_first().await
+        let (mut first, mut at) = (None, None);
+        while let Some(org) = self.rows.due_org_after(at).await? {
+            at = Some(org);
+            let due = self.rows.due_first(org).await?;
+            first = match (first, due) {
+                (Some(a), Some(b)) => Some(std::cmp::min::<Timestamp>(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        Ok(first)
+    }
+
+    async fn timeline(&self, message: MessageId) -> Result<Vec<(JobId, DeliveryRecord)>> {
+        let jobs = JobId::of(message, 0)..=JobId::of(message, JOBS_OF_MESSAGE_MAX - 1);
+        // Message IDs are random: only the last of all has jobs that begin anew at the first.
+        let mut records =
+            if jobs.start() <= jobs.end() { self.rows.deliveries_between(jobs).await? } else { Vec::new() };
+        records.sort_by_key(|(_, record)| record.at_ms);
+        Ok(records)
     }
 
     async fn list_jobs(&self, limit: usize) -> Result<Vec<Job>> {
@@ -289,6 +361,14 @@ impl<R: Rows> Jobs for Engine<R> {
             let before = row.due_at();
             let mut writes = Writes::default();
             act(&mut row, action, now, &mut writes)?;
+            if row.job.state == JobState::Cancelled
+                && let Some(counter) = counter_of(&row.job)
+            {
+                let mut slots =
+                    StagedSlots::read(&self.rows, vec![SlotKey::Counter(counter.clone())]).await?;
+                slots.charge(&counter, -1);
+                writes.slots = slots.writes();
+            }
             writes.job(before, row);
             if self.apply("act_on_job", writes, &mut tries).await? {
                 return Ok(());
@@ -318,23 +398,8 @@ impl<R: Rows> Jobs for Engine<R> {
     }
 }
 
-/// The job's row after an attempt: queued again, dead, or gone.
-fn settle(mut row: JobRow, before: Option<DueKey>, update: &JobUpdate, now: Timestamp, writes: &mut Writes) {
-    row.dot_sent.clear();
-    row.job.spec.recipients = update.recipients.clone();
-    row.job.attempts = update.attempts;
-    row.job.updated = now;
-    match update.next_due {
-        Some(due) => give_back(&mut row.job, due),
-        None if update.dead => {
-            give_back(&mut row.job, now);
-            row.job.state = JobState::Dead;
-        }
-        None => {
-            writes.due_gone.extend(before);
-            writes.jobs_gone.push(row);
-            return;
-        }
-    }
-    writes.job(before, row);
+/// Different for every owner and try.
+fn spread(owner: &str, tries: u32) -> usize {
+    let hash = blake3::hash(format!("{tries} {owner}").as_bytes());
+    usize::from(u16::from_be_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]))
 }

@@ -10,6 +10,9 @@ mod mail;
 mod names;
 mod policies;
 mod recount;
+mod results;
+mod slots;
+mod staged;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,8 +21,9 @@ use async_lock::{Mutex as AsyncMutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::rows::{ApplyError, Rows, Writes};
+use crate::slots::{CounterKey, SlotKey, SlotTable};
 use crate::store::Store;
-use crate::types::{FolderId, Id, JobId, MailboxId};
+use crate::types::{FolderId, Id, JobId, MailboxId, OrgId};
 
 pub use names::{
     ALIAS_TARGETS_MAX, FOLDER_LEVEL_OCTETS_MAX, FOLDER_NAME_OCTETS_MAX, FOLDERS_MAX, KEYWORD_OCTETS_MAX,
@@ -40,11 +44,17 @@ const REMEMBERED_FOLDERS_MAX: usize = 65_536;
 pub struct Engine<R> {
     rows: R,
     directory: AsyncMutex<()>,
-    claims: AsyncMutex<()>,
+    /// Claims go one by one; the organisation that was served last.
+    claims: AsyncMutex<Option<OrgId>>,
+    /// Counters as this process wrote them last.
+    counting: AsyncMutex<HashMap<CounterKey, (u64, u64)>>,
+    /// Where the last cleaning of each table ended.
+    cleaned: AsyncMutex<HashMap<SlotTable, SlotKey>>,
     mailboxes: Vec<AsyncMutex<()>>,
     jobs: Vec<AsyncMutex<()>>,
     folder_mailboxes: Mutex<HashMap<FolderId, MailboxId>>,
     cache: cache::Cache,
+    held: cache::HeldJobs,
 }
 
 fn stripe(id: Id) -> usize {
@@ -57,11 +67,14 @@ impl<R: Rows> Engine<R> {
         Engine {
             rows,
             directory: AsyncMutex::new(()),
-            claims: AsyncMutex::new(()),
+            claims: AsyncMutex::new(None),
+            counting: AsyncMutex::default(),
+            cleaned: AsyncMutex::default(),
             mailboxes: locks(),
             jobs: locks(),
             folder_mailboxes: Mutex::default(),
             cache: cache::Cache::default(),
+            held: cache::HeldJobs::default(),
         }
     }
 
@@ -85,16 +98,12 @@ impl<R: Rows> Engine<R> {
         lock_stripe(&self.jobs, stripe(id.0)).await
     }
 
-    /// In rising order of stripes, so that two callers never wait for each other.
     async fn lock_mailboxes(&self, ids: impl Iterator<Item = MailboxId>) -> Result<Vec<MutexGuard<'_, ()>>> {
-        let mut stripes: Vec<usize> = ids.map(|id| stripe(id.0)).collect();
-        stripes.sort_unstable();
-        stripes.dedup();
-        let mut guards = Vec::with_capacity(stripes.len());
-        for n in stripes {
-            guards.push(lock_stripe(&self.mailboxes, n).await?);
-        }
-        Ok(guards)
+        lock_stripes(&self.mailboxes, ids.map(|id| stripe(id.0)).collect()).await
+    }
+
+    async fn lock_jobs(&self, ids: impl Iterator<Item = JobId>) -> Result<Vec<MutexGuard<'_, ()>>> {
+        lock_stripes(&self.jobs, ids.map(|id| stripe(id.0)).collect()).await
     }
 
     /// The mailbox of a folder.
@@ -130,6 +139,17 @@ impl<R: Rows> Engine<R> {
             Err(other) => Err(other.into()),
         }
     }
+}
+
+/// In rising order of stripes, so that two callers never wait for each other.
+async fn lock_stripes(locks: &[AsyncMutex<()>], mut stripes: Vec<usize>) -> Result<Vec<MutexGuard<'_, ()>>> {
+    stripes.sort_unstable();
+    stripes.dedup();
+    let mut guards = Vec::with_capacity(stripes.len());
+    for n in stripes {
+        guards.push(lock_stripe(locks, n).await?);
+    }
+    Ok(guards)
 }
 
 async fn lock_stripe(locks: &[AsyncMutex<()>], n: usize) -> Result<MutexGuard<'_, ()>> {

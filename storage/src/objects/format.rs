@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Blobs, Content, ObjectKey, Source};
 use crate::error::{Error, Result};
 use crate::keys::{self, NONCE_LEN, TAG_LEN, TenantKey};
-use crate::types::JobRecipient;
+use crate::types::{DeliverBy, JobRecipient};
 
 /// Plaintext octets of a chunk.
 pub const CHUNK_LEN: usize = 64 * 1024;
@@ -100,6 +100,8 @@ pub struct EnvelopeJob {
     pub created_ms: i64,
     pub start_ms: i64,
     pub due_ms: i64,
+    #[serde(default)]
+    pub deliver_by: Option<DeliverBy>,
 }
 
 /// What authenticates a chunk beside its octets.

@@ -4,14 +4,16 @@ mod call;
 mod read;
 mod rows;
 mod schema;
+mod slots;
 mod value;
 mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use protocol_core::Timestamp;
 use surrealdb::Surreal;
 use surrealdb::engine::local::Db;
 use surrealdb::opt::auth::Root;
@@ -32,6 +34,24 @@ pub struct SurrealRows {
     /// A mailbox that was found lately: it is read in place of one that does not exist, so that a look-up of
     /// an unknown address takes as long as one of a known address.
     decoy: Arc<Mutex<Option<MailboxId>>>,
+    /// The clock of an embedded database is this process's; a server has its own.
+    clock: Option<Clock>,
+}
+
+/// Wall-clock time as it was when the database was opened, and counted by the monotonic clock since: a lease does
+/// not end because somebody sets the clock.
+#[derive(Clone, Copy, Debug)]
+struct Clock(Timestamp, Instant);
+
+impl Clock {
+    #[allow(clippy::disallowed_methods)] // the one anchor of the leases' clock
+    fn start() -> Clock {
+        Clock(crate::facade::now(), Instant::now())
+    }
+
+    fn now(self) -> Timestamp {
+        self.0 + self.1.elapsed()
+    }
 }
 
 /// Memory for blocks that were read from the embedded engine's files.
@@ -167,10 +187,13 @@ impl SurrealStore {
                 return Err(why);
             }
         };
+        let clock = matches!(connection, Connection::Embedded(..)).then(Clock::start);
         let calls = Calls::new(runtime, connection);
         let migrated = call::within(call::OPEN_LIMIT, schema::migrate(&calls)).await;
         match migrated.unwrap_or_else(|| Err(standstill())) {
-            Ok(Ok(())) => Ok(Engine::over(SurrealRows { calls: Arc::new(calls), decoy: Arc::default() })),
+            Ok(Ok(())) => {
+                Ok(Engine::over(SurrealRows { calls: Arc::new(calls), decoy: Arc::default(), clock }))
+            }
             Ok(Err(stored)) => {
                 calls.close().await;
                 Err(OpenError::Newer(stored, schema::VERSION))

@@ -10,9 +10,10 @@ use surrealdb_types::{Value, Variables};
 use super::SurrealRows;
 use super::rows as codec;
 use super::value::*;
-use super::write;
+use super::{slots, write};
 use crate::error::{Error, Result};
 use crate::rows::*;
+use crate::slots::{SlotKey, SlotRow, SlotTable};
 use crate::types::*;
 
 fn bind<const N: usize>(values: [(&str, Value); N]) -> Variables {
@@ -329,22 +330,45 @@ impl Rows for SurrealRows {
         Ok(ids)
     }
 
-    async fn due(&self, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Result<Vec<DueKey>> {
-        // The key after every job of that millisecond.
-        let last = key2(signed(now.0), Value::Range(Box::new((..).into())));
+    async fn now(&self) -> Result<Timestamp> {
+        if let Some(clock) = &self.clock {
+            return Ok(clock.now());
+        }
+        let value = self.calls.read("RETURN time::millis(time::now())", Variables::new()).await?;
+        Ok(Timestamp(as_int("now", &value)?))
+    }
+
+    async fn due(
+        &self,
+        org: OrgId,
+        now: Timestamp,
+        lease_ended: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueKey>> {
+        // From the first of the organisation to behind every job of that millisecond.
+        let first = key2(id(org.0), Value::None);
+        let last = key3(id(org.0), signed(now.0), highest());
         let bound = bind([
-            ("due", range("due", Bound::Unbounded, Bound::Included(last))),
+            ("due", range("due", Bound::Included(first), Bound::Included(last))),
             ("ended", signed(lease_ended.0)),
             ("limit", int(limit as u64)),
         ]);
-        let query = "SELECT * FROM $due WHERE !leased OR id[0] < $ended LIMIT $limit";
+        let query = "SELECT * FROM $due WHERE !leased OR id[1] < $ended LIMIT $limit";
         let mut due = many("due", self.calls.read(query, bound).await?, codec::read_due)?;
         due.sort_unstable();
         Ok(due)
     }
 
-    async fn due_first(&self) -> Result<Option<Timestamp>> {
-        let value = self.calls.read("SELECT * FROM due LIMIT 1", Variables::new()).await?;
+    async fn due_org_after(&self, org: Option<OrgId>) -> Result<Option<OrgId>> {
+        let from = org.map_or(Bound::Unbounded, |org| Bound::Excluded(key2(id(org.0), highest())));
+        let bound = bind([("due", range("due", from, Bound::Unbounded))]);
+        let value = self.calls.read("SELECT * FROM $due LIMIT 1", bound).await?;
+        Ok(one("due", value, codec::read_due)?.map(|key| key.org))
+    }
+
+    async fn due_first(&self, org: OrgId) -> Result<Option<Timestamp>> {
+        let value =
+            self.calls.read("SELECT * FROM $due LIMIT 1", bind([("due", all_of("due", org.0))])).await?;
         Ok(one("due", value, codec::read_due)?.map(|key| key.at))
     }
 
@@ -370,6 +394,13 @@ impl Rows for SurrealRows {
     async fn deliveries(&self, job: JobId) -> Result<Vec<DeliveryRecord>> {
         let bound = bind([("all", all_of("delivery", job.0))]);
         many("delivery", self.calls.read("SELECT * FROM $all", bound).await?, codec::read_delivery)
+    }
+
+    async fn deliveries_between(&self, jobs: RangeInclusive<JobId>) -> Result<Vec<(JobId, DeliveryRecord)>> {
+        let first = key2(id(jobs.start().0), Value::None);
+        let last = key2(id(jobs.end().0), highest());
+        let bound = bind([("all", range("delivery", Bound::Included(first), Bound::Included(last)))]);
+        many("delivery", self.calls.read("SELECT * FROM $all", bound).await?, codec::read_delivery_of)
     }
 
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64> {
@@ -400,6 +431,23 @@ impl Rows for SurrealRows {
         let read = |mut row: Fields| Ok((OrgId(row.id("org")?), MessageId(row.id("message")?)));
         let messages: BTreeSet<_> = many("job", value, read)?.into_iter().collect();
         Ok(messages.into_iter().collect())
+    }
+
+    async fn slots(&self, keys: &[SlotKey]) -> Result<Vec<SlotRow>> {
+        let ids = list(keys.iter().map(slots::key));
+        many("slot", self.calls.read("SELECT * FROM $ids", bind([("ids", ids)])).await?, slots::read)
+    }
+
+    async fn slots_after(
+        &self,
+        table: SlotTable,
+        after: Option<&SlotKey>,
+        limit: usize,
+    ) -> Result<Vec<SlotRow>> {
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(slots::parts(key)));
+        let rows = range(slots::table_name(table), from, Bound::Unbounded);
+        let bound = bind([("rows", rows), ("limit", int(limit as u64))]);
+        many("slot", self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?, slots::read)
     }
 
     async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>> {

@@ -222,7 +222,7 @@ pub fn stored_object(row: &ObjectRow) -> Value {
 }
 
 pub fn due_key(key: &DueKey) -> Value {
-    record("due", key2(signed(key.at.0), id(key.job.0)))
+    record("due", key3(id(key.org.0), signed(key.at.0), id(key.job.0)))
 }
 
 pub fn due(key: &DueKey) -> Value {
@@ -230,8 +230,9 @@ pub fn due(key: &DueKey) -> Value {
 }
 
 pub fn read_due(mut row: Fields) -> Result<DueKey> {
-    let (at, job) = row.key_pair()?;
+    let [org, at, job] = row.key_three()?;
     Ok(DueKey {
+        org: OrgId(as_id("due", &org)?),
         at: Timestamp(as_int("due", &at)?),
         job: JobId(as_id("due", &job)?),
         leased: row.flag("leased")?,
@@ -252,7 +253,7 @@ fn state_name(state: JobState) -> &'static str {
 
 /// With the revision that the row will have.
 pub fn job(row: &JobRow) -> Result<Value> {
-    let JobRow { job, rev, dot_sent, deliveries } = row;
+    let JobRow { job, rev, dot_sent, deliveries, crashes, lost } = row;
     let spec = &job.spec;
     let recipients = spec.recipients.iter().map(|r| serde_json::to_string(r).map(text));
     let recipients = recipients.collect::<Result<Vec<_>, _>>().map_err(|_| corrupt("job", "recipients"))?;
@@ -284,6 +285,12 @@ pub fn job(row: &JobRow) -> Result<Value> {
         ("updated", signed(job.updated.0)),
         ("dot_sent", list(dot_sent.iter().map(|n| int(*n as u64)))),
         ("deliveries", int((*deliveries).into())),
+        ("crashes", int((*crashes).into())),
+        ("lost", int((*lost).into())),
+        ("by_at", optional(spec.deliver_by, |by| signed(by.at_ms))),
+        ("by_give_up", optional(spec.deliver_by, |by| Value::Bool(by.give_up))),
+        ("by_trace", optional(spec.deliver_by, |by| Value::Bool(by.trace))),
+        ("counted", optional(spec.counted.as_ref(), text)),
     ]))
 }
 
@@ -308,6 +315,13 @@ fn read_spec(row: &mut Fields) -> Result<NewJob> {
         created: Timestamp(row.signed("created")?),
         start: Timestamp(row.signed("starts")?),
         due: Timestamp(row.signed("first_due")?),
+        deliver_by: match row.optional_signed("by_at")? {
+            Some(at_ms) => {
+                Some(DeliverBy { at_ms, give_up: row.flag("by_give_up")?, trace: row.flag("by_trace")? })
+            }
+            None => None,
+        },
+        counted: row.optional_text("counted")?,
     })
 }
 
@@ -330,6 +344,8 @@ pub fn read_job(mut row: Fields) -> Result<JobRow> {
         rev: row.int("rev")?,
         dot_sent: row.ints("dot_sent")?,
         deliveries: row.int("deliveries")?,
+        crashes: row.optional_int("crashes")?.unwrap_or_default(),
+        lost: row.optional_int("lost")?.unwrap_or_default(),
     })
 }
 
@@ -344,6 +360,13 @@ pub fn delivery(job: JobId, n: u32, record_of: &DeliveryRecord) -> Result<Value>
 
 pub fn read_delivery(mut row: Fields) -> Result<DeliveryRecord> {
     serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("delivery", "record"))
+}
+
+/// The record and whose it is.
+pub fn read_delivery_of(mut row: Fields) -> Result<(JobId, DeliveryRecord)> {
+    let (job, _) = row.key_pair()?;
+    let job = JobId(as_id("delivery", &job)?);
+    Ok((job, serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("delivery", "record"))?))
 }
 
 pub fn policy(policy: &StoredPolicy) -> Value {

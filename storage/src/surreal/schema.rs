@@ -2,7 +2,7 @@
 //!
 //! Record IDs are chosen so that the natural reads are range scans: a mailbox's folders are
 //! `folder:[mailbox, folder]`, a folder's messages `message:[folder, uid]`, its removals
-//! `expunged:[folder, modseq]`, what is due `due:[time, job]`. IDs are text, times are milliseconds since the
+//! `expunged:[folder, modseq]`, what is due `due:[organisation, time, job]`. IDs are text, times are milliseconds since the
 //! epoch, flags are an integer's bits. Rows that guard others carry a revision, `rev`.
 
 use surrealdb_types::Variables;
@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// What each version adds to the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -167,6 +167,36 @@ DEFINE FIELD IF NOT EXISTS text ON mta_sts TYPE string;
 DEFINE FIELD IF NOT EXISTS fetched ON mta_sts TYPE int;
 DEFINE FIELD IF NOT EXISTS refresh ON mta_sts TYPE int;
 DEFINE FIELD IF NOT EXISTS expires ON mta_sts TYPE int;
+";
+
+/// Counters, suppressions and keys of idempotency; what is due by organisation.
+const VERSION_4: &str = "
+DEFINE FIELD IF NOT EXISTS rev ON suppression TYPE int;
+DEFINE FIELD IF NOT EXISTS reason ON suppression TYPE string;
+DEFINE FIELD IF NOT EXISTS source ON suppression TYPE string;
+DEFINE FIELD IF NOT EXISTS created ON suppression TYPE int;
+DEFINE FIELD IF NOT EXISTS expires ON suppression TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS rev ON rate_window TYPE int;
+DEFINE FIELD IF NOT EXISTS used ON rate_window TYPE int;
+DEFINE TABLE IF NOT EXISTS quota SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON quota TYPE int;
+DEFINE FIELD IF NOT EXISTS used ON quota TYPE int;
+DEFINE FIELD IF NOT EXISTS rev ON idempotency TYPE int;
+DEFINE FIELD IF NOT EXISTS fingerprint ON idempotency TYPE bytes;
+DEFINE FIELD IF NOT EXISTS answer ON idempotency TYPE string;
+DEFINE FIELD IF NOT EXISTS expires ON idempotency TYPE int;
+DEFINE FIELD IF NOT EXISTS crashes ON outbound_queue TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS lost ON outbound_queue TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS by_at ON outbound_queue TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS by_give_up ON outbound_queue TYPE option<bool>;
+DEFINE FIELD IF NOT EXISTS by_trace ON outbound_queue TYPE option<bool>;
+DEFINE FIELD IF NOT EXISTS counted ON outbound_queue TYPE option<string>;
+FOR $old IN (SELECT id, leased FROM due WHERE array::len(record::id(id)) = 2) {
+    LET $key = record::id($old.id);
+    LET $org = (SELECT VALUE org FROM type::record('outbound_queue', $key[1]))[0];
+    IF $org != NONE { UPSERT type::record('due', [$org, $key[0], $key[1]]) SET leased = $old.leased RETURN NONE };
+    DELETE $old.id RETURN NONE;
+};
 ";
 
 const META: &str = "

@@ -56,6 +56,15 @@ pub fn key2(first: Value, second: Value) -> RecordIdKey {
     RecordIdKey::Array(Array::from(vec![first, second]))
 }
 
+pub fn key3(first: Value, second: Value, third: Value) -> RecordIdKey {
+    RecordIdKey::Array(Array::from(vec![first, second, third]))
+}
+
+/// Sorts behind everything that we use as a part of a key.
+pub fn highest() -> Value {
+    Value::Range(Box::new(Range::from(..)))
+}
+
 /// All records of a table whose two-part key begins with `first` and ends within the bounds.
 pub fn range2(table: &str, first: &Value, from: Bound<Value>, to: Bound<Value>) -> Value {
     let whole = |second: Value| key2(first.clone(), second);
@@ -65,7 +74,7 @@ pub fn range2(table: &str, first: &Value, from: Bound<Value>, to: Bound<Value>) 
         bound => bound.map(whole),
     };
     let end = match to {
-        Bound::Unbounded => Bound::Included(whole(Value::Range(Box::new(Range::from(..))))),
+        Bound::Unbounded => Bound::Included(whole(highest())),
         bound => bound.map(whole),
     };
     range(table, start, end)
@@ -201,6 +210,10 @@ impl Fields {
     pub fn key_id(&mut self) -> Result<Id> {
         let text = self.key_text()?;
         Id::parse(&text).ok_or_else(|| self.bad("id"))
+    }
+
+    pub fn key_three(&mut self) -> Result<[Value; 3]> {
+        <[Value; 3]>::try_from(self.key()?).map_err(|_| self.bad("id"))
     }
 
     pub fn key_pair(&mut self) -> Result<(Value, Value)> {

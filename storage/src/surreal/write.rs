@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use surrealdb_types::{Value, Variables};
 
-use super::rows;
 use super::value::*;
+use super::{rows, slots};
 use crate::error::Result;
 use crate::rows::Writes;
 use crate::types::{MailboxId, OrgId};
@@ -62,6 +62,10 @@ impl Transaction {
         for row in writes.jobs.iter().chain(&writes.jobs_gone) {
             guards.push((record("outbound_queue", row.job.spec.id.to_string()), row.rev));
         }
+        for write in writes.slots.iter().filter(|write| write.rev > 0) {
+            guards.push((slots::key(&write.key), write.rev));
+        }
+        self.absent(writes);
         if guards.is_empty() {
             return;
         }
@@ -70,6 +74,22 @@ impl Transaction {
         self.text.push_str("IF (SELECT VALUE rev FROM $guards) != $revs { THROW 'inbox:stale' };\n");
         self.bound.insert("guards", list(ids));
         self.bound.insert("revs", list(revs));
+    }
+
+    /// Small rows that were not there must not be there. They are made below, so that of two who make them one
+    /// conflicts.
+    fn absent(&mut self, writes: &Writes) {
+        let new = writes.slots.iter().filter(|write| write.rev == 0).map(|write| slots::key(&write.key));
+        let statement = "IF array::len(SELECT VALUE id FROM $absent) > 0 { THROW 'inbox:stale' };";
+        self.each("absent", statement, new.collect());
+    }
+
+    fn slots(&mut self, writes: &Writes) {
+        let changed = writes.slots.iter().filter_map(slots::row);
+        let set = "FOR $row IN $slots { UPSERT $row.id CONTENT $row RETURN NONE };";
+        self.each("slots", set, changed.collect());
+        let gone = writes.slots.iter().filter(|write| write.slot.is_none() && write.rev > 0);
+        self.delete("slots", gone.map(|write| slots::key(&write.key)).collect());
     }
 
     fn directory(&mut self, writes: &Writes) -> Result<()> {
@@ -208,6 +228,9 @@ impl Transaction {
         self.insert("due", writes.due_new.iter().map(rows::due).collect());
         let records = writes.deliveries.iter().map(|(job, n, record)| rows::delivery(*job, *n, record));
         self.insert("delivery", records.collect::<Result<_>>()?);
+        let events = writes.events.iter().map(|(job, n, record)| rows::delivery(*job, *n, record));
+        let set = "FOR $row IN $events { UPSERT $row.id CONTENT $row RETURN NONE };";
+        self.each("events", set, events.collect::<Result<_>>()?);
         Ok(())
     }
 
@@ -235,5 +258,6 @@ pub fn transaction(writes: &Writes) -> Result<Option<Transaction>> {
     transaction.messages(writes);
     transaction.jobs(writes)?;
     transaction.policies(writes);
+    transaction.slots(writes);
     Ok(if transaction.text.is_empty() { None } else { Some(transaction) })
 }

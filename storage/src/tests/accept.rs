@@ -184,7 +184,6 @@ fn what_waits_goes_into_one_batch_up_to_its_limit() {
         noted.note(what);
         None
     })));
-    let views = Arc::new(crate::view::Views::new(world.store.clone()));
     let (writer, received) = crate::writer::Writer::new();
     let row = |n: u8| NewRow {
         mailbox: world.mailbox.id,
@@ -197,9 +196,9 @@ fn what_waits_goes_into_one_batch_up_to_its_limit() {
         check_quota: false,
     };
     let commits = (0..=BATCH_MAX).map(|n| {
-        let mut commit = Commit { rows: vec![row(n as u8)], jobs: Vec::new() };
+        let mut commit = Commit { rows: vec![row(n as u8)], jobs: Vec::new(), ..Commit::default() };
         commit.rows[0].message.0.0[0] = (n / 256) as u8;
-        writer.commit(commit)
+        writer.write(commit)
     });
     let mut commits: Vec<_> = commits.map(Box::pin).collect();
     block_on(async {
@@ -207,11 +206,12 @@ fn what_waits_goes_into_one_batch_up_to_its_limit() {
             assert!(futures_lite::future::poll_once(commit).await.is_none());
         }
         writer.close();
-        crate::writer::run(received, world.store.clone(), views).await;
+        let store = world.store.clone();
+        crate::writer::run(received, async move |commits| store.commit_batch(commits).await).await;
         for commit in commits {
             assert_eq!(commit.await.unwrap().len(), 1);
         }
-        let late = writer.commit(Commit::default()).await;
+        let late = writer.write(Commit::default()).await;
         assert!(matches!(late, Err(Error::Unavailable(_))));
     });
     assert_eq!(sizes.take(), ["commit_batch", "commit_batch"], "one more than a batch takes two");

@@ -119,8 +119,8 @@ fn a_message_stored_in_a_folder_goes_back_there_or_to_the_inbox() {
 fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
     let mut world = World::new();
     world.queue("settled", 1).unwrap();
-    let claimed = block_on(world.storage.claim_jobs("w", NOW, Duration::from_secs(9), Duration::ZERO, 1));
-    let job = claimed.unwrap().remove(0);
+    let claimed = block_on(world.storage.claim_jobs("w", Duration::from_secs(9), Duration::ZERO, 1));
+    let job = claimed.unwrap().1.remove(0);
     let record = record(&job, RecipientState::Delivered);
     let mut recipients = job.spec.recipients.clone();
     recipients[0].state = RecipientState::Delivered;
@@ -129,7 +129,7 @@ fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
         "delete" => Err(Error::Unavailable("the process is dead".into())),
         _ => Ok(()),
     })));
-    block_on(world.storage.save_job(&job, update, None, NOW)).unwrap();
+    block_on(world.storage.save_job(&job, update, None)).unwrap();
     world.blobs.set_fault(None);
     assert_eq!(world.objects().len(), 1, "its body was not deleted");
     // A body whose jobs are gone although they were there: it has its mark.

@@ -157,15 +157,15 @@ fn a_result_and_its_notice_survive_death_at_every_step() {
         |world| drop(world.queue("text", 1).unwrap()),
         |world| {
             let lease = Duration::from_secs(60);
-            let claimed = block_on(world.storage.claim_jobs("w", NOW, lease, Duration::ZERO, 1))?;
-            let job = claimed.into_iter().next().ok_or(Error::NotFound)?;
+            let claimed = block_on(world.storage.claim_jobs("w", lease, Duration::ZERO, 1))?;
+            let job = claimed.1.into_iter().next().ok_or(Error::NotFound)?;
             let mut recipients = job.spec.recipients.clone();
             recipients[0].state = RecipientState::Bounced;
             let deliveries = vec![record(&job, RecipientState::Bounced)];
             let update = JobUpdate { recipients, attempts: 1, deliveries, ..JobUpdate::default() };
             let notice = Accept { received: NOW, deliveries: vec![world.deliver("")], ..Accept::default() };
             let also = Some((Spool::from_bytes(b"it bounced".to_vec()), notice));
-            block_on(world.storage.save_job(&job, update, also, NOW))
+            block_on(world.storage.save_job(&job, update, also))
         },
         |world, outcome, when| {
             let jobs = block_on(world.storage.list_jobs(10)).unwrap();

@@ -142,6 +142,7 @@ impl World {
     pub fn new() -> World {
         let dir = TempDir::new();
         let store = Arc::new(MemoryStore::new());
+        store.set_now(Some(NOW));
         let local = LocalBlobs::open(&dir.path().join("objects")).unwrap();
         let blobs = Arc::new(FaultyBlobs { inner: Arc::new(local.clone()), fault: Mutex::new(None) });
         let storage = open(&dir, &store, &blobs);
@@ -284,6 +285,8 @@ pub(crate) fn job(org: OrgId, message: MessageId, domain: &str) -> NewJob {
         created: NOW,
         start: NOW,
         due: NOW,
+        deliver_by: None,
+        counted: None,
     }
 }
 
@@ -298,5 +301,6 @@ pub(crate) fn record(job: &Job, state: RecipientState) -> DeliveryRecord {
         attempt: 1,
         in_doubt: false,
         at_ms: NOW.0,
+        event: JobEvent::Attempted,
     }
 }

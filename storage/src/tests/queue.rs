@@ -5,14 +5,14 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(60);
 
 fn claim(world: &World) -> Vec<Job> {
-    block_on(world.storage.claim_jobs("worker", NOW, LEASE, Duration::ZERO, 10)).unwrap()
+    block_on(world.storage.claim_jobs("worker", LEASE, Duration::ZERO, 10)).unwrap().1
 }
 
 fn finish(world: &World, job: &Job, state: RecipientState, dead: bool) {
     let mut recipients = job.spec.recipients.clone();
     recipients[0].state = state;
     let update = JobUpdate { recipients, attempts: 1, dead, ..JobUpdate::default() };
-    block_on(world.storage.save_job(job, update, None, NOW)).unwrap();
+    block_on(world.storage.save_job(job, update, None)).unwrap();
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_dead_job_keeps_its_body_and_a_retried_one_too() {
         next_due: Some(NOW),
         ..JobUpdate::default()
     };
-    block_on(world.storage.save_job(&jobs[0], later, None, NOW)).unwrap();
+    block_on(world.storage.save_job(&jobs[0], later, None)).unwrap();
     assert_eq!(world.objects().len(), 1);
     finish(&world, &claim(&world)[0], RecipientState::Bounced, true);
     assert_eq!(world.objects().len(), 1);
@@ -59,11 +59,12 @@ fn a_stale_worker_changes_nothing_and_its_notice_leaves_no_object() {
     world.queue("text", 1).unwrap();
     let stale = claim(&world).remove(0);
     let later = NOW + LEASE + LEASE;
-    block_on(world.storage.claim_jobs("other", later, LEASE, Duration::ZERO, 1)).unwrap();
+    world.store.set_now(Some(later));
+    block_on(world.storage.claim_jobs("other", LEASE, Duration::ZERO, 1)).unwrap();
     let update = JobUpdate { recipients: stale.spec.recipients.clone(), ..JobUpdate::default() };
     let notice = Accept { received: NOW, deliveries: vec![world.deliver("")], ..Accept::default() };
     let also = Some((Spool::from_bytes(b"notice".to_vec()), notice));
-    let outcome = block_on(world.storage.save_job(&stale, update, also, later));
+    let outcome = block_on(world.storage.save_job(&stale, update, also));
     assert_eq!(outcome, Err(Error::Refused(Refusal::Fenced)));
     assert_eq!(world.objects().len(), 1, "the body of the job that goes on");
 }
@@ -77,7 +78,7 @@ fn a_notice_is_placed_with_the_result_and_seen_in_the_view() {
     let update = JobUpdate { recipients: job.spec.recipients.clone(), ..JobUpdate::default() };
     let notice = Accept { received: NOW, deliveries: vec![world.deliver("N: 1\r\n")], ..Accept::default() };
     let also = Some((Spool::from_bytes(b"\r\nbounced".to_vec()), notice));
-    let placed = block_on(world.storage.save_job(&job, update, also, NOW)).unwrap();
+    let placed = block_on(world.storage.save_job(&job, update, also)).unwrap();
     assert_eq!(view.with(|state| state.rows.clone()), [placed[0].row]);
     assert_eq!(world.read(placed[0].row.message).unwrap(), b"N: 1\r\n\r\nbounced");
 }

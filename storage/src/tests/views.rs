@@ -63,7 +63,7 @@ fn new_row(world: &World, folder: FolderId, keyword: usize) -> Commit {
         meta: Vec::new(),
         check_quota: false,
     };
-    Commit { rows: vec![row], jobs: Vec::new() }
+    Commit { rows: vec![row], jobs: Vec::new(), ..Commit::default() }
 }
 
 /// Does it, through the facade or behind its back; which folders a view was told of.
@@ -76,7 +76,7 @@ fn run(world: &World, folders: [FolderId; 2], op: &Op, elsewhere: bool) -> Vec<F
                 vec![]
             }
             Op::Deliver { folder, keyword } => {
-                world.storage.inner.writer.commit(new_row(world, folders[*folder], *keyword)).await.unwrap();
+                world.storage.inner.writer.write(new_row(world, folders[*folder], *keyword)).await.unwrap();
                 vec![folders[*folder]]
             }
             Op::Flags { folder, uids, op, system, keyword } => {

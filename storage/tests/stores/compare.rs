@@ -175,7 +175,10 @@ impl Side {
                     job(ids.mailboxes[0].org, at(i64::from(*due)), &["a@example.net", "b@example.net"]);
                 let n = usize::from(*j);
                 let spec = NewJob { id: ids.jobs[n], message: ids.messages[n], ..spec };
-                let answers = self.store.commit_batch(vec![Commit { rows: vec![], jobs: vec![spec] }]).await;
+                let answers = self
+                    .store
+                    .commit_batch(vec![Commit { rows: vec![], jobs: vec![spec], ..Commit::default() }])
+                    .await;
                 format!("{}", answers[0].is_ok())
             }
             Op::Claim(later, limit) => {
@@ -199,6 +202,7 @@ impl Side {
                     dead: how & 2 == 0,
                     deliveries: vec![delivery("a@example.net", RecipientState::Bounced, 1, now)],
                     also: commit(if how & 4 == 0 { vec![NewRow { meta: vec![1], ..row }] } else { vec![] }),
+                    ..JobUpdate::default()
                 };
                 if how & 24 == 0 {
                     format!("{:?}", self.store.release_job(fence, now).await)
@@ -217,7 +221,7 @@ impl Side {
                 let id = ids.jobs[usize::from(*j)];
                 format!("{:?}", self.store.act_on_job(id, actions[usize::from(*action)], now).await)
             }
-            Op::Dot(j) => format!("{:?}", self.store.dot_sent(fence_of(self, j), &[1], now).await),
+            Op::Dot(j) => format!("{:?}", self.store.dot_sent(fence_of(self, j), &[1], now, secs(20)).await),
             _ => format!("{:?}", self.store.clean_jobs(at(self.now - 20), at(self.now - 10)).await),
         }
     }

@@ -70,8 +70,11 @@ async fn measure(store: S, scale: usize) {
     let jobs = scale * 10;
     let start = Instant::now();
     for chunk in (0..jobs).collect::<Vec<_>>().chunks(50) {
-        let commits =
-            chunk.iter().map(|_| Commit { rows: vec![], jobs: vec![job(org, at(1), &["a@example.net"])] });
+        let commits = chunk.iter().map(|_| Commit {
+            rows: vec![],
+            jobs: vec![job(org, at(1), &["a@example.net"])],
+            ..Commit::default()
+        });
         assert!(store.commit_batch(commits.collect()).await.iter().all(|answer| answer.is_ok()));
     }
     rate("jobs queued in batches of 50", jobs, start);

@@ -7,6 +7,7 @@ mod directory;
 mod durable;
 mod figures;
 mod folders;
+mod limits;
 mod messages;
 mod nodes;
 mod policies;
@@ -91,11 +92,24 @@ against_all_stores! {
         so9_a_final_dot_without_result_is_in_doubt,
         results_place_their_notices,
         administrators_act,
-        q12_a_held_job_cannot_be_cancelled,
+        q12_a_leased_job_can_be_cancelled_until_its_final_dot,
+        q12_the_jobs_of_a_deleted_organisation_are_cancelled,
+        q13_a_job_that_crashes_its_workers_is_parked,
+        q13_a_job_whose_workers_are_lost_is_parked_later,
+        q16_organisations_take_turns,
         cleaning_takes_what_is_old,
         a_job_is_queued_once;
     claims:
         q1_no_job_is_claimed_twice;
+    limits:
+        counters_stop_at_their_limit,
+        q10_quotas_are_counted_with_what_they_allow,
+        so15_suppressions_follow_what_attempts_say,
+        a_domain_is_suppressed_when_it_is_gone_twice,
+        suppressions_by_hand_are_listed_and_stay,
+        q8_one_key_is_one_request,
+        what_is_over_is_removed,
+        a_timeline_tells_all_jobs_of_a_message;
     policies:
         policies_are_kept_by_domain_and_the_later_one_stays,
         policies_come_due_in_order_and_go_when_they_have_expired;

@@ -102,6 +102,68 @@ async fn q1_no_job_is_claimed_twice(nodes: [S; NODES]) {
     assert_eq!((all.len(), all.iter().all(|(_, epoch)| *epoch == 1)), (JOBS, true));
 }
 
+/// A limit of 100, asked for 5 times 20 by each of three nodes, of which each takes what it can.
+async fn q10_counters_are_exact(nodes: [S; NODES]) {
+    let counter = CounterKey::window(CounterKind::Rate, "transfer 192.0.2.1".into(), 60, at(0));
+    let charge =
+        |counter: &CounterKey| Charge { counter: counter.clone(), amount: 1, limit: 100, quota: Quota::Rate };
+    let threads: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let (node, counter) = (Arc::clone(node), counter.clone());
+            std::thread::spawn(move || {
+                block_on(async {
+                    let mut counted = 0;
+                    for _ in 0..20 {
+                        let charges = (0..5).map(|_| charge(&counter)).collect();
+                        let answers = node.count(charges).await.unwrap();
+                        counted += answers.into_iter().filter(|counted| *counted).count();
+                    }
+                    counted
+                })
+            })
+        })
+        .collect();
+    let counted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!((counted, nodes[0].counters(&[counter]).await.unwrap()), (100, vec![100]));
+}
+
+async fn q7_one_key_makes_one_job(nodes: [S; NODES]) {
+    const CLIENTS: usize = 9;
+    let org = org(&nodes[0], "org").await;
+    let threads: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let node = Arc::clone(&nodes[n % NODES]);
+            std::thread::spawn(move || {
+                let spec = job(org, at(1), &["a@example.net"]);
+                let key = Idempotency {
+                    org,
+                    key: "send-1".into(),
+                    fingerprint: [7; 32],
+                    answer: spec.id.to_string(),
+                    expires: at(86_400),
+                };
+                let commit = Commit {
+                    jobs: vec![spec.clone()],
+                    idempotency: Some(key),
+                    at: at(1),
+                    ..Commit::default()
+                };
+                match block_on(node.commit_batch(vec![commit])).remove(0) {
+                    Ok(_) => spec.id.to_string(),
+                    Err(Error::Refused(Refusal::Repeated(answer))) => answer,
+                    other => panic!("{other:?}"),
+                }
+            })
+        })
+        .collect();
+    let mut answers: Vec<String> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    answers.dedup();
+    let jobs = nodes[1].list_jobs(9).await.unwrap();
+    assert_eq!((answers.len(), jobs.len()), (1, 1));
+    assert_eq!(answers[0], jobs[0].spec.id.to_string());
+}
+
 async fn one_name_for_one(nodes: [S; NODES]) {
     let threads: Vec<_> = nodes
         .iter()
@@ -146,6 +208,8 @@ on_nodes! {
     turns: turns_in_memory, turns_in_surreal;
     q10_a_quota_is_exact: q10_quota_in_memory, q10_quota_in_surreal;
     q1_no_job_is_claimed_twice: q1_claims_in_memory, q1_claims_in_surreal;
+    q10_counters_are_exact: q10_counters_in_memory, q10_counters_in_surreal;
+    q7_one_key_makes_one_job: q7_keys_in_memory, q7_keys_in_surreal;
     one_name_for_one: names_in_memory, names_in_surreal;
 }
 

@@ -11,6 +11,13 @@ async fn claim(store: &S, owner: &str, now: Timestamp, limit: usize) -> Vec<Job>
     store.claim_jobs(owner, now, secs(LEASE), secs(5), limit).await.unwrap()
 }
 
+/// The job, and what was written about its attempts.
+async fn looked_up(store: &S, id: JobId) -> (Option<Job>, Vec<DeliveryRecord>) {
+    let (job, mut records) = store.job(id).await.unwrap();
+    records.retain(|record| record.event == JobEvent::Attempted);
+    (job, records)
+}
+
 async fn one_job(store: &S) -> (OrgId, NewJob) {
     let org = org(store, "org").await;
     let spec = job(org, at(10), &["a@example.net", "b@example.net"]);
@@ -66,7 +73,7 @@ pub async fn results_are_written_once(store: S) {
         delivery("b@example.net", RecipientState::Pending, 1, at(11)),
     ];
     assert_eq!(store.save_job(fence(&job), retry.clone(), at(11)).await.unwrap(), []);
-    let (stored, deliveries) = store.job(spec.id).await.unwrap();
+    let (stored, deliveries) = looked_up(&store, spec.id).await;
     let stored = stored.unwrap();
     assert_eq!((stored.state, stored.attempts, stored.due), (JobState::Queued, 1, at(70)));
     assert_eq!((stored.owner, stored.lease_until, stored.updated), (None, None, at(11)));
@@ -84,7 +91,7 @@ pub async fn results_are_written_once(store: S) {
     let mut done = update(&job, None);
     done.deliveries = vec![delivery("b@example.net", RecipientState::Delivered, 2, at(71))];
     store.save_job(fence(&job), done, at(71)).await.unwrap();
-    let (stored, deliveries) = store.job(spec.id).await.unwrap();
+    let (stored, deliveries) = looked_up(&store, spec.id).await;
     assert_eq!((stored, deliveries.len(), deliveries[2].attempt), (None, 3, 2));
     assert_eq!(store.next_due().await.unwrap(), None);
     assert!(
@@ -101,18 +108,18 @@ pub async fn q2_fences_hold_off_the_late(store: S) {
     // At the end of the lease its holder may not go on, though nobody else has the job yet.
     let fenced = || Err(Refusal::Fenced.into());
     assert_eq!(store.renew_job(fence(&slow), at(160), secs(60)).await, fenced());
-    assert_eq!(store.dot_sent(fence(&slow), &[0], at(160)).await, fenced());
+    assert_eq!(store.dot_sent(fence(&slow), &[0], at(160), secs(LEASE)).await, fenced());
     let fast = claim(&store, "fast", at(166), 1).await.remove(0);
     assert_eq!((fast.epoch, fast.owner.as_deref()), (slow.epoch + 1, Some("fast")));
     assert_eq!(store.save_job(fence(&slow), update(&slow, None), at(167)).await.map(drop), fenced());
     assert_eq!(store.release_job(fence(&slow), at(167)).await, fenced());
     assert_eq!(store.renew_job(fence(&slow), at(167), secs(60)).await, fenced());
-    assert_eq!(store.dot_sent(fence(&slow), &[0], at(167)).await, fenced());
-    store.dot_sent(fence(&fast), &[0], at(167)).await.unwrap();
-    assert!(store.dot_sent(fence(&fast), &[2], at(167)).await.is_err());
+    assert_eq!(store.dot_sent(fence(&slow), &[0], at(167), secs(LEASE)).await, fenced());
+    store.dot_sent(fence(&fast), &[0], at(167), secs(LEASE)).await.unwrap();
+    assert!(store.dot_sent(fence(&fast), &[2], at(167), secs(LEASE)).await.is_err());
     store.release_job(fence(&fast), at(500)).await.unwrap();
     assert_eq!(store.release_job(fence(&fast), at(600)).await, fenced());
-    let (job, deliveries) = store.job(spec.id).await.unwrap();
+    let (job, deliveries) = looked_up(&store, spec.id).await;
     let job = job.unwrap();
     assert_eq!((job.state, job.due, job.attempts, deliveries.len()), (JobState::Queued, at(500), 0, 0));
     let nobody = Fence { job: JobId::random(), epoch: 1 };
@@ -132,24 +139,24 @@ pub async fn leases_are_taken_over_after_the_skew(store: S) {
 pub async fn so9_a_final_dot_without_result_is_in_doubt(store: S) {
     let (_, spec) = one_job(&store).await;
     let job = claim(&store, "w", at(10), 1).await.remove(0);
-    store.dot_sent(fence(&job), &[1], at(20)).await.unwrap();
-    store.dot_sent(fence(&job), &[1], at(21)).await.unwrap();
+    store.dot_sent(fence(&job), &[1], at(20), secs(LEASE)).await.unwrap();
+    store.dot_sent(fence(&job), &[1], at(21), secs(LEASE)).await.unwrap();
     // Not sooner than ten minutes after the lease (and the skew).
-    assert!(claim(&store, "v", at(130 + 600 + 5), 1).await.is_empty());
-    let taken = claim(&store, "v", at(130 + 600 + 6), 1).await.remove(0);
+    assert!(claim(&store, "v", at(141 + 600 + 5), 1).await.is_empty());
+    let taken = claim(&store, "v", at(141 + 600 + 6), 1).await.remove(0);
     let [untouched, doubted] = &taken.spec.recipients[..] else { panic!() };
     assert_eq!((untouched.attempts, untouched.in_doubt), (0, 0));
     assert_eq!((doubted.attempts, doubted.in_doubt, doubted.state), (1, 1, RecipientState::Pending));
     assert_eq!((taken.attempts, taken.epoch), (1, 2));
-    let (_, deliveries) = store.job(spec.id).await.unwrap();
+    let (_, deliveries) = looked_up(&store, spec.id).await;
     assert_eq!((deliveries.len(), deliveries[0].in_doubt), (1, true));
     assert_eq!(deliveries[0].recipient, "b@example.net");
     // A result that is written leaves no doubt behind.
-    store.dot_sent(fence(&taken), &[0, 1], at(737)).await.unwrap();
-    store.save_job(fence(&taken), update(&taken, Some(at(800))), at(738)).await.unwrap();
+    store.dot_sent(fence(&taken), &[0, 1], at(748), secs(LEASE)).await.unwrap();
+    store.save_job(fence(&taken), update(&taken, Some(at(800))), at(749)).await.unwrap();
     let again = claim(&store, "w", at(800), 1).await.remove(0);
     assert_eq!(again.spec.recipients[1].in_doubt, 1);
-    assert_eq!(store.job(spec.id).await.unwrap().1.len(), 1);
+    assert_eq!(looked_up(&store, spec.id).await.1.len(), 1);
 }
 
 pub async fn results_place_their_notices(store: S) {
@@ -157,8 +164,9 @@ pub async fn results_place_their_notices(store: S) {
     queue(&store, vec![job(alice.org, at(10), &["a@example.net"])]).await;
     let claimed = claim(&store, "w", at(10), 1).await.remove(0);
     let dsn = NewJob { is_dsn: true, sender: String::new(), ..job(alice.org, at(12), &["x@example.org"]) };
-    let also = Commit { rows: vec![row(alice.id, inbox(), 5)], jobs: vec![dsn.clone()] };
-    let nowhere = Commit { rows: vec![row(MailboxId::random(), inbox(), 5)], jobs: vec![] };
+    let also = Commit { rows: vec![row(alice.id, inbox(), 5)], jobs: vec![dsn.clone()], ..Commit::default() };
+    let nowhere =
+        Commit { rows: vec![row(MailboxId::random(), inbox(), 5)], jobs: vec![], ..Commit::default() };
     let bad = JobUpdate { also: nowhere, ..update(&claimed, None) };
     assert_eq!(store.save_job(fence(&claimed), bad, at(11)).await, Err(Error::NotFound));
     let dead = JobUpdate { also, dead: true, ..update(&claimed, None) };
@@ -204,22 +212,109 @@ pub async fn administrators_act(store: S) {
     let cancelled = state().await;
     assert_eq!((cancelled.state, cancelled.updated), (JobState::Cancelled, at(401)));
     let (_, deliveries) = store.job(spec.id).await.unwrap();
-    assert_eq!((deliveries.len(), deliveries[0].state), (1, RecipientState::Cancelled));
+    let events: Vec<JobEvent> = deliveries.iter().map(|record| record.event).collect();
+    let (held, released, retried) = (JobEvent::Held, JobEvent::Released, JobEvent::Retried);
+    assert_eq!(events, [JobEvent::Queued, held, released, retried, retried, JobEvent::Cancelled]);
+    assert_eq!(deliveries[5].state, RecipientState::Cancelled);
     refused(act(JobAction::Retry, 402).await);
     assert!(claim(&store, "w", at(9000), 1).await.is_empty());
     assert!(store.queued_messages().await.unwrap().is_empty());
     assert_eq!(store.act_on_job(JobId::random(), JobAction::Hold, at(0)).await, Err(Error::NotFound));
 }
 
-pub async fn q12_a_held_job_cannot_be_cancelled(store: S) {
+pub async fn q12_a_leased_job_can_be_cancelled_until_its_final_dot(store: S) {
     let (_, spec) = one_job(&store).await;
     let job = claim(&store, "w", at(10), 1).await.remove(0);
-    for action in [JobAction::Cancel, JobAction::Hold, JobAction::Retry, JobAction::Release] {
-        let answer = store.act_on_job(spec.id, action, at(11)).await;
-        assert!(matches!(answer, Err(Error::Refused(Refusal::InUse(_)))));
+    let refused = |answer| assert!(matches!(answer, Err(Error::Refused(Refusal::InUse(_)))), "{answer:?}");
+    let act = async |action, now| store.act_on_job(spec.id, action, at(now)).await;
+    refused(act(JobAction::Retry, 11).await);
+    refused(act(JobAction::Release, 11).await);
+    store.dot_sent(fence(&job), &[0], at(11), secs(LEASE)).await.unwrap();
+    refused(act(JobAction::Cancel, 12).await);
+    refused(act(JobAction::Hold, 12).await);
+    store.save_job(fence(&job), update(&job, Some(at(20))), at(12)).await.unwrap();
+
+    let job = claim(&store, "w", at(20), 1).await.remove(0);
+    act(JobAction::Hold, 21).await.unwrap();
+    // Its holder comes with the dot and learns that it has nothing to hold any more.
+    let fenced = || Err(Refusal::Fenced.into());
+    assert_eq!(store.dot_sent(fence(&job), &[0], at(22), secs(LEASE)).await, fenced());
+    act(JobAction::Release, 30).await.unwrap();
+    let job = claim(&store, "v", at(30), 1).await.remove(0);
+    act(JobAction::Cancel, 31).await.unwrap();
+    assert_eq!(store.dot_sent(fence(&job), &[0], at(32), secs(LEASE)).await, fenced());
+    assert_eq!(store.save_job(fence(&job), update(&job, None), at(32)).await.map(drop), fenced());
+    assert_eq!(store.job(spec.id).await.unwrap().0.unwrap().state, JobState::Cancelled);
+    assert!(claim(&store, "w", at(9_000), 1).await.is_empty());
+}
+
+pub async fn q12_the_jobs_of_a_deleted_organisation_are_cancelled(store: S) {
+    let (gone, stays) = (org(&store, "gone").await, org(&store, "stays").await);
+    let (leased, waiting) = (job(gone, at(1), &["a@example.net"]), job(gone, at(50), &["b@example.net"]));
+    let other = job(stays, at(60), &["c@example.net"]);
+    queue(&store, vec![leased.clone(), waiting.clone(), other.clone()]).await;
+    let held = claim(&store, "w", at(10), 1).await.remove(0);
+    store.delete_org("gone").await.unwrap();
+    let late = store.dot_sent(fence(&held), &[0], at(11), secs(LEASE)).await;
+    assert_eq!(late, Err(Refusal::Fenced.into()), "no final dot is written for it");
+    for id in [leased.id, waiting.id] {
+        assert_eq!(store.job(id).await.unwrap().0.unwrap().state, JobState::Cancelled);
     }
-    store.save_job(fence(&job), update(&job, None), at(12)).await.unwrap();
-    assert_eq!(store.act_on_job(spec.id, JobAction::Cancel, at(13)).await, Err(Error::NotFound));
+    let left: Vec<JobId> = claim(&store, "w", at(9_000), 9).await.iter().map(|job| job.spec.id).collect();
+    assert_eq!(left, [other.id]);
+}
+
+pub async fn q13_a_job_that_crashes_its_workers_is_parked(store: S) {
+    let org = org(&store, "org").await;
+    let (poison, other) = (job(org, at(10), &["a@example.net"]), job(org, at(11), &["b@example.net"]));
+    queue(&store, vec![poison.clone(), other.clone()]).await;
+    for n in 1..=CRASHES_MAX {
+        let claimed = claim(&store, "w", at(20), 1).await.remove(0);
+        assert_eq!(claimed.spec.id, poison.id);
+        let crashed = vec![(fence(&claimed), JobWrite::Crashed { due: at(10) })];
+        assert_eq!(store.write_jobs(crashed, at(20)).await, [Ok(vec![])]);
+        let state = store.job(poison.id).await.unwrap().0.unwrap().state;
+        assert_eq!(state == JobState::Held, n == CRASHES_MAX, "after {n}");
+    }
+    // The others go on, and nobody touches the poison until an administrator lets it go.
+    assert_eq!(claim(&store, "w", at(9_000), 9).await[0].spec.id, other.id);
+    let records = store.job(poison.id).await.unwrap().1;
+    assert_eq!(records.last().map(|record| record.event), Some(JobEvent::Parked));
+    store.act_on_job(poison.id, JobAction::Release, at(9_001)).await.unwrap();
+    assert_eq!(claim(&store, "w", at(9_001), 9).await[0].spec.id, poison.id);
+}
+
+pub async fn q13_a_job_whose_workers_are_lost_is_parked_later(store: S) {
+    let (_, spec) = one_job(&store).await;
+    for n in 0..LOST_CLAIMS_MAX {
+        let now = at(10 + i64::from(n) * 1_000);
+        assert_eq!(claim(&store, "w", now, 1).await[0].state, JobState::Processing, "claim {n}");
+    }
+    let after = at(10 + i64::from(LOST_CLAIMS_MAX) * 1_000);
+    assert_eq!(claim(&store, "w", after, 1).await[0].state, JobState::Held);
+    assert_eq!(store.job(spec.id).await.unwrap().0.unwrap().state, JobState::Held);
+}
+
+pub async fn q16_organisations_take_turns(store: S) {
+    let (hot, quiet) = (org(&store, "hot").await, org(&store, "quiet").await);
+    let many: Vec<NewJob> = (0..300).map(|n| job(hot, at(n % 7), &["a@example.net"])).collect();
+    queue(&store, many).await;
+    let one = job(quiet, at(50), &["b@example.net"]);
+    queue(&store, vec![one.clone()]).await;
+    // Whoever's turn it is first: two claims are enough for a job that came due last of all.
+    let mut claimed = claim(&store, "w", at(60), 20).await;
+    assert_eq!(claimed.len(), 20);
+    claimed.extend(claim(&store, "w", at(60), 20).await);
+    assert!(claimed.iter().any(|job| job.spec.id == one.id));
+    let mut all = claimed.len();
+    loop {
+        let more = claim(&store, "w", at(60), 64).await.len();
+        all += more;
+        if more == 0 {
+            break;
+        }
+    }
+    assert_eq!(all, 301);
 }
 
 pub async fn cleaning_takes_what_is_old(store: S) {
@@ -232,7 +327,7 @@ pub async fn cleaning_takes_what_is_old(store: S) {
         dead.deliveries = vec![delivery("a@example.net", RecipientState::Bounced, 1, at(100 + n as i64))];
         store.save_job(fence(job), dead, at(100 + n as i64)).await.unwrap();
     }
-    assert_eq!(store.clean_jobs(at(100), at(100)).await.unwrap(), (0, 0));
+    assert_eq!(store.clean_jobs(at(100), at(100)).await.unwrap(), (0, 4), "the records of their queueing");
     assert_eq!(store.clean_jobs(at(102), at(101)).await.unwrap(), (2, 1));
     assert_eq!(store.list_jobs(10).await.unwrap().len(), 2);
     assert_eq!(store.clean_jobs(at(1000), at(1000)).await.unwrap(), (1, 2));
@@ -241,9 +336,10 @@ pub async fn cleaning_takes_what_is_old(store: S) {
 
 pub async fn a_job_is_queued_once(store: S) {
     let (org, spec) = one_job(&store).await;
-    let again = Commit { rows: vec![], jobs: vec![NewJob { due: at(99), ..spec.clone() }] };
-    let other = Commit { rows: vec![], jobs: vec![job(org, at(5), &["c@example.net"])] };
-    let empty = Commit { rows: vec![], jobs: vec![job(org, at(5), &[])] };
+    let again =
+        Commit { rows: vec![], jobs: vec![NewJob { due: at(99), ..spec.clone() }], ..Commit::default() };
+    let other = Commit { rows: vec![], jobs: vec![job(org, at(5), &["c@example.net"])], ..Commit::default() };
+    let empty = Commit { rows: vec![], jobs: vec![job(org, at(5), &[])], ..Commit::default() };
     let answers = store.commit_batch(vec![other, again.clone(), empty]).await;
     assert_eq!(answers[0], Ok(vec![]));
     assert!(matches!(answers[1], Err(Error::Refused(Refusal::Exists(_)))));

@@ -112,7 +112,7 @@ pub fn inbox() -> FolderTarget {
 }
 
 pub fn commit(rows: Vec<NewRow>) -> Commit {
-    Commit { rows, jobs: Vec::new() }
+    Commit { rows, jobs: Vec::new(), ..Commit::default() }
 }
 
 pub async fn place(store: &S, rows: Vec<NewRow>) -> Vec<Placed> {
@@ -158,11 +158,13 @@ pub fn job(org: OrgId, due: Timestamp, recipients: &[&str]) -> NewJob {
         created: at(0),
         start: at(0),
         due,
+        deliver_by: None,
+        counted: None,
     }
 }
 
 pub async fn queue(store: &S, jobs: Vec<NewJob>) {
-    for answer in store.commit_batch(vec![Commit { rows: Vec::new(), jobs }]).await {
+    for answer in store.commit_batch(vec![Commit { rows: Vec::new(), jobs, ..Commit::default() }]).await {
         assert_eq!(answer.unwrap(), []);
     }
 }
@@ -181,5 +183,6 @@ pub fn delivery(recipient: &str, state: RecipientState, attempt: u32, when: Time
         attempt,
         in_doubt: false,
         at_ms: when.0,
+        event: JobEvent::Attempted,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Anchor, Clock};
+use crate::clock::Clock;
 use crate::exec::{WORLD, lock};
 use crate::node::Worker;
 use crate::world::{MILLI, SECOND, World};
@@ -12,14 +12,9 @@ pub async fn supervise(world: Arc<World>, node: usize) {
     let clock = Clock::new(&mut world.rng().split(), world.setup.clocks);
     let mut incarnation = 0;
     loop {
-        // A process that starts while the wall clock is wrong has nothing else to believe.
-        while lock(&world.wall_step_ms).contains_key(&node) {
-            world.exec.sleep(SECOND).await;
-        }
         let group = (node as u32 + 1) * 100_000 + incarnation;
         incarnation += 1;
-        let anchor = Anchor::new(clock, world.exec.now(), 0);
-        let worker = Worker::new(&world, node, group, anchor);
+        let worker = Worker::new(&world, node, group, clock);
         world.note(format_args!("n{node}: starts as {group}"));
         lock(&world.nodes).insert(node, worker.clone());
         world.exec.spawn(group, worker.run());

@@ -146,6 +146,8 @@ fn jobs(world: &World, wish: &Wish, message: MessageId) -> Vec<NewJob> {
             created: now,
             start: now,
             due: now,
+            deliver_by: None,
+            counted: None,
         });
     }
     jobs

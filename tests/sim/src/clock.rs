@@ -55,9 +55,9 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Anchored now.
-    pub fn new(clock: Clock, truth: u64, step_ms: i64) -> Anchor {
-        Anchor { clock, wall: clock.wall(truth, step_ms), monotonic: clock.monotonic(truth) }
+    /// Anchored now, which is `shown`.
+    pub fn new(clock: Clock, truth: u64, shown: Timestamp) -> Anchor {
+        Anchor { clock, wall: shown, monotonic: clock.monotonic(truth) }
     }
 
     /// Now.
@@ -70,10 +70,5 @@ impl Anchor {
     pub fn truth_of(&self, at: Timestamp) -> u64 {
         let ahead = u64::try_from(at.0.saturating_sub(self.wall.0)).unwrap_or(0);
         self.clock.truth_of(self.monotonic.saturating_add(ahead.saturating_mul(MILLI)))
-    }
-
-    /// The node's clocks.
-    pub fn clock(&self) -> Clock {
-        self.clock
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol_core::Timestamp;
 use protocol_smtp::queue::{Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State};
 use protocol_smtp::status::Status;
-use storage::{DeliveryRecord, Id, Job, JobId, JobRecipient, JobUpdate, RecipientState};
+use storage::{DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState};
 
 /// Storage's fence.
 pub fn fence_of(fence: Fence) -> storage::Fence {
@@ -17,15 +17,15 @@ pub fn fence(job: &Job) -> Fence {
     Fence { job: JobKey(job.spec.id.0.0), epoch: job.epoch }
 }
 
-/// A claimed job as the machine knows it.
-pub fn job(job: &Job, lease_until: Timestamp) -> QueueJob {
+/// A claimed job as the machine knows it, in its own time, of which the store's is `lead_ms` ahead.
+pub fn job(job: &Job, lease_until: Timestamp, lead_ms: i64) -> QueueJob {
     QueueJob {
         fence: fence(job),
         lease_until,
         destination: job.spec.domain.clone(),
         null_sender: job.spec.sender.is_empty(),
         is_dsn: job.spec.is_dsn,
-        start: job.spec.start,
+        start: Timestamp(job.spec.start.0.saturating_sub(lead_ms)),
         attempts: job.attempts,
         recipients: job.spec.recipients.iter().map(recipient).collect(),
     }
@@ -90,6 +90,7 @@ pub fn update(
             attempt: settlement.attempts,
             in_doubt: change.in_doubt,
             at_ms: now.0,
+            event: JobEvent::Attempted,
         });
     }
     JobUpdate {

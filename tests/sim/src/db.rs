@@ -299,8 +299,11 @@ async fn apply(world: &Arc<World>, mut commit: Applied) -> Result<(), ApplyError
             }
         }
     }
-    if world.mutant == Some(Mutant::DueForgotten) && matches!(commit.what, "release_job" | "save_job") {
+    if world.mutant == Some(Mutant::DueForgotten) && commit.what == "write_jobs" {
         commit.writes.due_new.clear();
+    }
+    if world.mutant == Some(Mutant::EpochNotRaised) && commit.what == "claim_jobs" {
+        commit.writes.jobs.iter_mut().for_each(|row| row.job.epoch -= u64::from(row.job.epoch > 1));
     }
     let touched = commit.writes.jobs.iter().chain(&commit.writes.jobs_gone);
     let before: Vec<JobRow> = touched.filter_map(|row| db.live_job(row.job.spec.id)).collect();

@@ -36,10 +36,15 @@ impl Front {
         self.world.books().intends(self.node, what, (fence.job, fence.epoch));
     }
 
-    /// Claims due jobs.
+    /// The store's clock.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        self.engine.now().await
+    }
+
+    /// Claims due jobs at a time by the store's clock.
     pub async fn claim(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Vec<Job>, Error> {
-        let skew = if self.is(Mutant::TakeoverWithoutSkew) { Duration::ZERO } else { CLOCK_SKEW };
-        self.engine.claim_jobs(&self.owner, now, lease, skew, limit).await
+        let early = if self.is(Mutant::TakeoverTooSoon) { lease / 2 } else { Duration::ZERO };
+        self.engine.claim_jobs(&self.owner, now + early, lease, CLOCK_SKEW, limit).await
     }
 
     /// Prolongs a lease.
@@ -53,9 +58,15 @@ impl Front {
     }
 
     /// Records that the final dot is about to be written.
-    pub async fn dot_sent(&self, fence: Fence, recipients: &[usize], now: Timestamp) -> Result<(), Error> {
+    pub async fn dot_sent(
+        &self,
+        fence: Fence,
+        recipients: &[usize],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<(), Error> {
         self.intends("dot_sent", fence);
-        self.engine.dot_sent(fence, recipients, now).await
+        self.engine.dot_sent(fence, recipients, now, lease).await
     }
 
     /// Writes a result.
@@ -80,8 +91,8 @@ impl Front {
     }
 
     /// Accepts a message: its jobs, all or none.
-    pub async fn submit(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
-        let mut answers = self.engine.commit_batch(vec![Commit { rows: Vec::new(), jobs }]).await;
+    pub async fn submit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Result<(), Error> {
+        let mut answers = self.engine.commit_batch(vec![Commit { jobs, at: now, ..Commit::default() }]).await;
         let missing = || Err(Error::OutcomeUnknown("no answer".into()));
         answers.pop().unwrap_or_else(missing).map(drop)
     }

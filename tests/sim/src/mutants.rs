@@ -43,8 +43,10 @@ mutants! {
     AckBeforeCommit = "ack-before-commit",
     /// Leases are judged by a wall clock that steps.
     WallClockLease = "wall-clock-lease",
-    /// A lease is taken over the moment it ends.
-    TakeoverWithoutSkew = "takeover-without-skew",
+    /// A lease is taken over when half of it is left.
+    TakeoverTooSoon = "takeover-too-soon",
+    /// A lease counts for its whole length, though the clock that counts it may be slow.
+    LeaseNotShortened = "lease-not-shortened",
     /// The lease is prolonged and the dot not recorded.
     NoDotRecord = "no-dot-record",
     /// The dot is written while its record is on its way.
@@ -109,7 +111,7 @@ impl Mutant {
     /// Makes room for the fault to show where a seed would hide it.
     pub fn adjust(self, setup: &mut Setup) {
         match self {
-            Mutant::TakeoverWithoutSkew | Mutant::WallClockLease | Mutant::NoFence | Mutant::NoWriteGuard => {
+            Mutant::TakeoverTooSoon | Mutant::WallClockLease | Mutant::NoFence | Mutant::NoWriteGuard => {
                 (setup.nodes, setup.embedded) = (setup.nodes.max(2), false);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,

@@ -2,6 +2,7 @@
 //! shell does. Everything here is lost in a crash.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
@@ -12,13 +13,16 @@ use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Queue, StoreErr
 use storage::{Error, Job, JobId, JobState, NewJob};
 
 use crate::attempt::{self, Attempted, Control};
-use crate::clock::Anchor;
+use crate::clock::{Anchor, Clock};
 use crate::convert::{self, fence_of};
 use crate::exec::lock;
 use crate::front::Front;
 use crate::mutants::Mutant;
 use crate::notice;
 use crate::world::World;
+
+/// A monotonic clock may run a tenth faster or slower than the store's.
+const DRIFT: u32 = 10;
 
 /// A job that this node holds.
 #[derive(Clone)]
@@ -37,7 +41,13 @@ pub struct Worker {
     /// Its tasks.
     pub group: u32,
     owner: String,
-    anchor: Anchor,
+    clock: Clock,
+    /// The queue's own time: the store's as it was at start, counted on by the monotonic clock.
+    anchor: Mutex<Anchor>,
+    /// The store's time as it was shown last, counted on likewise.
+    store_clock: Mutex<Anchor>,
+    /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
+    lead_ms: AtomicI64,
     store: Front,
     events: Sender<Event>,
     inbox: Receiver<Event>,
@@ -74,7 +84,8 @@ impl Drop for Phase<'_> {
 
 impl Worker {
     /// A node that starts now.
-    pub fn new(world: &Arc<World>, node: usize, group: u32, anchor: Anchor) -> Arc<Worker> {
+    pub fn new(world: &Arc<World>, node: usize, group: u32, clock: Clock) -> Arc<Worker> {
+        let anchor = Anchor::new(clock, world.exec.now(), clock.wall(world.exec.now(), 0));
         let owner = format!("n{node}.{group}");
         let (events, inbox) = async_channel::unbounded();
         let policy = match world.mutant {
@@ -90,7 +101,10 @@ impl Worker {
             group,
             store: Front::new(world, node, &owner),
             owner,
-            anchor,
+            clock,
+            anchor: Mutex::new(anchor),
+            store_clock: Mutex::new(anchor),
+            lead_ms: AtomicI64::new(0),
             events,
             inbox,
             stop: async_channel::bounded(1),
@@ -105,19 +119,38 @@ impl Worker {
         let truth = self.world.exec.now();
         if self.world.mutant == Some(Mutant::WallClockLease) {
             let step = lock(&self.world.wall_step_ms).get(&self.node).copied().unwrap_or(0);
-            return self.anchor.clock().wall(truth, step);
+            return self.clock.wall(truth, step);
         }
-        self.anchor.now(truth)
+        lock(&self.anchor).now(truth)
+    }
+
+    /// The store's clock, as this node knows it.
+    fn store_now(&self) -> Timestamp {
+        lock(&self.store_clock).now(self.world.exec.now())
+    }
+
+    /// The same moment on the store's clock.
+    fn to_store(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add(self.lead_ms.load(Ordering::Relaxed)))
+    }
+
+    fn store_shows(&self, now: Timestamp) {
+        *lock(&self.store_clock) = Anchor::new(self.clock, self.world.exec.now(), now);
     }
 
     /// Monotonic time, as this node takes it.
     pub fn monotonic(&self) -> Instant {
-        Instant(self.anchor.clock().monotonic(self.world.exec.now()))
+        Instant(self.clock.monotonic(self.world.exec.now()))
     }
 
     /// The true time at which this node's monotonic clock shows `at`.
     pub fn truth_of(&self, at: Instant) -> u64 {
-        self.anchor.clock().truth_of(at.0)
+        self.clock.truth_of(at.0)
+    }
+
+    /// The true time at which the queue's clock shows `at`.
+    fn truth_of_queue(&self, at: Timestamp) -> u64 {
+        lock(&self.anchor).truth_of(at)
     }
 
     /// How much longer this node believes to hold a claim; none when it does not.
@@ -153,6 +186,9 @@ impl Worker {
 
     /// Runs the queue until it is told to stop and holds nothing any more.
     pub async fn run(self: Arc<Self>) {
+        while !self.asks_the_time().await {
+            self.world.exec.sleep(crate::world::SECOND).await;
+        }
         let mut stopping = false;
         loop {
             self.drain();
@@ -186,6 +222,14 @@ impl Worker {
         let _ = self.events.try_send(event);
     }
 
+    /// Anchors the queue's time to the store's.
+    async fn asks_the_time(&self) -> bool {
+        let Ok(now) = self.store.now().await else { return false };
+        self.store_shows(now);
+        *lock(&self.anchor) = *lock(&self.store_clock);
+        true
+    }
+
     fn handle(&self, event: Event) {
         lock(&self.queue).handle(event, self.now());
     }
@@ -216,7 +260,7 @@ impl Worker {
         };
         let timer = async {
             match deadline {
-                Some(at) => self.world.exec.sleep_until(self.anchor.truth_of(at)).await,
+                Some(at) => self.world.exec.sleep_until(self.truth_of_queue(at)).await,
                 None => future::pending().await,
             }
             Happened::Deadline
@@ -227,7 +271,7 @@ impl Worker {
     /// SPEC section 11: a node that stopped politely leaves no job leased.
     fn check_nothing_leased(&self) {
         for row in self.world.db.live_jobs() {
-            let leased = row.job.lease_until.is_some_and(|until| until > self.now());
+            let leased = row.job.lease_until.is_some_and(|until| until > self.world.now());
             let ours = row.job.owner.as_deref() == Some(&self.owner) && leased;
             if ours && row.job.state == JobState::Processing {
                 let name = crate::db::world_name(row.job.spec.id);
@@ -297,7 +341,7 @@ impl Worker {
             }
             Effect::Release { fence, due } => {
                 phase.now("release");
-                let result = self.store.release(fence_of(fence), due).await;
+                let result = self.store.release(fence_of(fence), self.to_store(due)).await;
                 Event::Released { fence, result: self.answer(result) }
             }
             Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return,
@@ -344,13 +388,18 @@ impl Worker {
     }
 
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
-        let now = self.now();
+        let asked = self.now();
+        let Ok(now) = self.store.now().await else { return Event::ClaimFailed };
+        self.store_shows(now);
         let claimed = self.store.claim(now, lease, limit).await;
-        let Ok(jobs) = self.answer(claimed) else { return Event::ClaimFailed };
+        let Ok(mut jobs) = self.answer(claimed) else { return Event::ClaimFailed };
+        let lead_ms = now.0 - asked.0;
+        self.lead_ms.store(lead_ms, Ordering::Relaxed);
+        jobs.retain(|job| job.state == JobState::Processing);
         let mut known = Vec::with_capacity(jobs.len());
         let mut table = lock(&self.held);
         for job in jobs {
-            let mut of_queue = convert::job(&job, job.lease_until.unwrap_or(now + lease));
+            let mut of_queue = convert::job(&job, asked + self.shortened(lease), lead_ms);
             if let Some(mutant) = self.world.mutant {
                 mutant.claimed(&mut of_queue);
             }
@@ -360,13 +409,21 @@ impl Worker {
         Event::Claimed(known)
     }
 
-    async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
-        let now = self.now();
-        if self.world.mutant == Some(Mutant::NoRenewal) {
-            return Ok(now + lease);
+    /// A lease as it is taken for here: the clock that counts it may be slow.
+    fn shortened(&self, lease: Duration) -> Duration {
+        match self.world.mutant {
+            Some(Mutant::LeaseNotShortened) => lease,
+            _ => lease - lease / DRIFT,
         }
-        let renewed = self.store.renew(fence_of(fence), now, lease).await;
-        self.answer(renewed).map(|()| now + lease)
+    }
+
+    async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
+        let asked = self.now();
+        if self.world.mutant == Some(Mutant::NoRenewal) {
+            return Ok(asked + lease);
+        }
+        let renewed = self.store.renew(fence_of(fence), self.store_now(), lease).await;
+        self.answer(renewed).map(|()| asked + self.shortened(lease))
     }
 
     async fn record_dot(
@@ -375,13 +432,15 @@ impl Worker {
         recipients: &[u16],
         lease: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let until = self.renew(fence, lease).await?;
+        let asked = self.now();
+        let long = lease + lease / (DRIFT - 1);
         if self.world.mutant == Some(Mutant::NoDotRecord) {
-            return Ok(until);
+            return self.renew(fence, long).await;
         }
         let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
-        let recorded = self.store.dot_sent(fence_of(fence), &recipients, self.now()).await;
-        self.answer(recorded).map(|()| until)
+        // Longer than it is taken for here, by what clocks may differ.
+        let recorded = self.store.dot_sent(fence_of(fence), &recipients, self.store_now(), long).await;
+        self.answer(recorded).map(|()| asked + lease)
     }
 
     fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
@@ -422,7 +481,8 @@ impl Worker {
     ) -> Result<(), StoreError> {
         let held = lock(&self.held).get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
         let Some(Held { job, hosts, .. }) = held else { return Err(StoreError::Stale) };
-        let now = self.now();
+        let now = self.to_store(self.now());
+        settlement.next_due = settlement.next_due.map(|due| self.to_store(due));
         if self.world.mutant == Some(Mutant::NoBackoff) {
             settlement.next_due = settlement.next_due.map(|_| now);
         }
@@ -432,7 +492,7 @@ impl Worker {
             update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
         }
         let tells = !update.also.jobs.is_empty();
-        let saved = self.store.save(fence_of(fence), update, now).await;
+        let saved = self.store.save(fence_of(fence), update, self.store_now()).await;
         self.answer(saved)?;
         if tells {
             let _ = self.events.try_send(Event::Wake);
@@ -450,7 +510,7 @@ impl Worker {
             if worker.world.mutant == Some(Mutant::AckBeforeCommit) {
                 let _ = answer.try_send(Ok(()));
             }
-            let accepted = worker.store.submit(jobs).await;
+            let accepted = worker.store.submit(jobs, worker.store_now()).await;
             if accepted.is_ok() {
                 let _ = worker.events.try_send(Event::Wake);
             }

@@ -111,5 +111,7 @@ fn carrier(id: JobId, job: &Job, message: MessageId, to: &str, size: u64, now: T
         created: now,
         start: now,
         due: now,
+        deliver_by: None,
+        counted: None,
     }
 }

@@ -23,6 +23,13 @@ macro_rules! reads {
 
             async fn close(&self) {}
 
+            async fn now(&self) -> Result<Timestamp> {
+                self.read_gate().await?;
+                let now = self.world.now();
+                self.read_gate().await?;
+                Ok(now)
+            }
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 self.read_gate().await?;
                 let found = self.live().$name($($arg),*).await;
@@ -55,14 +62,18 @@ reads! {
     meta(mailbox: MailboxId, folder: FolderId, uids: RangeInclusive<u32>) -> Option<Vec<(u32, Vec<u8>)>>;
     objects(mailbox: MailboxId, messages: &[MessageId]) -> Vec<(MessageId, u32, u64)>;
     messages(mailbox: MailboxId) -> Vec<MessageId>;
-    due(now: Timestamp, lease_ended: Timestamp, limit: usize) -> Vec<DueKey>;
-    due_first() -> Option<Timestamp>;
+    due(org: OrgId, now: Timestamp, lease_ended: Timestamp, limit: usize) -> Vec<DueKey>;
+    due_org_after(org: Option<OrgId>) -> Option<OrgId>;
+    due_first(org: OrgId) -> Option<Timestamp>;
     jobs(ids: &[JobId]) -> Vec<JobRow>;
     jobs_oldest(limit: usize) -> Vec<JobRow>;
     jobs_ended(before: Timestamp, limit: usize) -> Vec<JobRow>;
     deliveries(job: JobId) -> Vec<DeliveryRecord>;
+    deliveries_between(jobs: RangeInclusive<JobId>) -> Vec<(JobId, DeliveryRecord)>;
     clean_deliveries(before: Timestamp) -> u64;
     queued_messages() -> Vec<(OrgId, MessageId)>;
+    slots(keys: &[SlotKey]) -> Vec<SlotRow>;
+    slots_after(table: SlotTable, after: Option<&SlotKey>, limit: usize) -> Vec<SlotRow>;
     policy(domain: &str) -> Option<StoredPolicy>;
     policies_due(now: Timestamp, limit: usize) -> Vec<StoredPolicy>;
     policies_expired(before: Timestamp, limit: usize) -> Vec<String>;

@@ -115,7 +115,7 @@ impl Setup {
             messages: rng.between(2, 14),
             safety,
             chaos_gap: if rng.chance(100) { 0 } else { rng.between(40, 400) * SECOND },
-            clocks: Clocks::Close,
+            clocks: if rng.chance(500) { Clocks::Wild } else { Clocks::Close },
             trip: rng.chance(100).then(|| rng.between(5, 400)),
         };
         if let Some(mutant) = mutant {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol_smtp::queue::{DsnDuty, Verdict};
 use storage::simulated::JobRow;
-use storage::{DeliveryRecord, JobRecipient, JobState, RecipientState};
+use storage::{DeliveryRecord, JobEvent, JobRecipient, JobState, RecipientState};
 
 use super::reports::{Told, read};
 use super::{Books, Found, JobBook, Learnt, Message, TOLERANCE, nanos, notify_of};
@@ -42,7 +42,8 @@ impl Books {
             let Some(old) = self.jobs.get(&id).map(|book| book.row.clone()) else {
                 return Err(format!("{} of a job that is not there: {}", commit.what, world_name(id)));
             };
-            let records = commit.writes.deliveries.iter().filter(|(job, _, _)| *job == id);
+            let of_attempts = |r: &DeliveryRecord| r.event == JobEvent::Attempted;
+            let records = commit.writes.deliveries.iter().filter(|(job, _, r)| *job == id && of_attempts(r));
             let change = Change {
                 old: &old,
                 new,
@@ -53,9 +54,9 @@ impl Books {
             };
             match commit.what {
                 "claim_jobs" => self.claimed(&change)?,
-                "save_job" => self.saved(&change)?,
-                "release_job" => self.released(&change)?,
-                "dot_sent" => self.dot_recorded(&change),
+                "write_jobs" if !gone && new.job.state == JobState::Processing => self.prolonged(&change),
+                "write_jobs" if self.meant(commit.node, "save_job", (id, old.job.epoch)) => self.saved(&change)?,
+                "write_jobs" => self.released(&change)?,
                 _ => {}
             }
             if let Some(book) = self.jobs.get_mut(&id) {
@@ -125,7 +126,11 @@ impl Books {
         Ok(())
     }
 
-    fn dot_recorded(&mut self, change: &Change<'_>) {
+    /// A renewal, or the record of a dot.
+    fn prolonged(&mut self, change: &Change<'_>) {
+        if change.old.dot_sent.len() == change.new.dot_sent.len() {
+            return;
+        }
         if let Some(book) = self.jobs.get_mut(&change.new.job.spec.id) {
             book.dot_at = change.at;
             // RFC 5321 §4.5.3.2.6: until a result is written, this is an attempt that may be in doubt.

@@ -152,6 +152,11 @@ impl Books {
         self.intents.insert((node, what, claim.0, claim.1));
     }
 
+    /// Whether a node meant to write this.
+    pub(crate) fn meant(&self, node: usize, what: &'static str, claim: Claim) -> bool {
+        self.intents.contains(&(node, what, claim.0, claim.1))
+    }
+
     /// An attempt begins. I3, I4, I6, I7, I11.
     pub fn attempt_started(
         &mut self,
@@ -272,14 +277,14 @@ impl Books {
     /// A commit became visible. I3: nothing is written under a stale fence.
     pub fn commit_visible(&mut self, commit: &Applied, before: &[JobRow]) -> Found {
         let (node, what) = (commit.node, commit.what);
-        if !matches!(what, "save_job" | "renew_job" | "dot_sent" | "release_job") {
+        if what != "write_jobs" {
             return Ok(());
         }
         let Some(owner) = self.owners.get(&node) else { return Ok(()) };
         for row in before {
             let (job, epoch) = (row.job.spec.id, row.job.epoch);
             let name = world_name(job);
-            if !self.intents.contains(&(node, what, job, epoch)) {
+            if !["save_job", "renew_job", "dot_sent", "release_job"].iter().any(|w| self.meant(node, w, (job, epoch))) {
                 return Err(format!("I3: {what} of n{node} went through on {name} at epoch {epoch}"));
             }
             // What a dead incarnation sent before it died may still arrive.

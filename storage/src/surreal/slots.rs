@@ -1,0 +1,135 @@
+//! Small rows as the database's, and back. Their keys are arrays: `suppression:[organisation or '', scope, entry]`,
+//! `rate_window:[end, name]`, `quota:[end, name]`, `idempotency:[organisation, key]`.
+
+use protocol_core::Timestamp;
+use surrealdb_types::{RecordId, RecordIdKey, Value};
+
+use super::value::*;
+use crate::error::Result;
+use crate::slots::*;
+use crate::types::OrgId;
+
+pub fn table_name(table: SlotTable) -> &'static str {
+    match table {
+        SlotTable::Suppression => "suppression",
+        SlotTable::RateWindow => "rate_window",
+        SlotTable::Quota => "quota",
+        SlotTable::Idempotency => "idempotency",
+    }
+}
+
+const SCOPES: [(SuppressionScope, &str); 2] =
+    [(SuppressionScope::Address, "address"), (SuppressionScope::Domain, "domain")];
+
+const SOURCES: [(SuppressionSource, &str); 4] = [
+    (SuppressionSource::Manual, "manual"),
+    (SuppressionSource::Bounce, "bounce"),
+    (SuppressionSource::Complaint, "complaint"),
+    (SuppressionSource::Suspicion, "suspicion"),
+];
+
+fn name_of<T: PartialEq + Copy>(names: &[(T, &'static str)], of: T) -> &'static str {
+    names.iter().find(|(value, _)| *value == of).map_or("", |(_, name)| name)
+}
+
+fn named<T: Copy>(names: &[(T, &'static str)], name: &str) -> Result<T> {
+    let known = names.iter().find(|(_, known)| *known == name).map(|(value, _)| *value);
+    known.ok_or_else(|| corrupt("slot", "a name"))
+}
+
+pub fn parts(key: &SlotKey) -> RecordIdKey {
+    match key {
+        SlotKey::Suppression(key) => {
+            let org = key.org.map_or_else(|| text(""), |org| id(org.0));
+            key3(org, text(name_of(&SCOPES, key.scope)), text(&key.entry))
+        }
+        SlotKey::Counter(key) => key2(signed(key.ends.0), text(&key.name)),
+        SlotKey::Idempotency(org, key) => key2(id(org.0), text(key)),
+    }
+}
+
+pub fn key(key: &SlotKey) -> Value {
+    record(table_name(key.table()), parts(key))
+}
+
+/// The row as it will be; none when it goes.
+pub fn row(write: &SlotWrite) -> Option<Value> {
+    let head = [("id", key(&write.key)), ("rev", int(write.rev + 1))];
+    let [id, rev] = head;
+    Some(match write.slot.as_ref()? {
+        Slot::Suppression(row) => object([
+            id,
+            rev,
+            ("reason", text(&row.reason)),
+            ("source", text(name_of(&SOURCES, row.source))),
+            ("created", signed(row.created.0)),
+            ("expires", optional(row.expires, |end| signed(end.0))),
+        ]),
+        Slot::Counter(used) => object([id, rev, ("used", int(*used))]),
+        Slot::Idempotency(row) => object([
+            id,
+            rev,
+            ("fingerprint", bytes(&row.fingerprint)),
+            ("answer", text(&row.answer)),
+            ("expires", signed(row.expires.0)),
+        ]),
+    })
+}
+
+fn text_part(value: Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(corrupt("slot", "id")),
+    }
+}
+
+/// What kind of row it is, its key says.
+pub fn read(mut fields: Fields) -> Result<SlotRow> {
+    let id = fields.take("id");
+    let Value::RecordId(RecordId { table, key: RecordIdKey::Array(parts) }) = id else {
+        return Err(corrupt("slot", "id"));
+    };
+    let mut parts = parts.into_vec().into_iter();
+    let mut part = || parts.next().ok_or_else(|| corrupt("slot", "id"));
+    let rev = fields.int("rev")?;
+    let (key, slot) = match table.as_str() {
+        "suppression" => {
+            let org = text_part(part()?)?;
+            let org = if org.is_empty() { None } else { Some(OrgId(as_id("slot", &text(org))?)) };
+            let key = SuppressionKey {
+                org,
+                scope: named(&SCOPES, &text_part(part()?)?)?,
+                entry: text_part(part()?)?,
+            };
+            let row = Suppression {
+                key: key.clone(),
+                reason: fields.text("reason")?,
+                source: named(&SOURCES, &fields.text("source")?)?,
+                created: Timestamp(fields.signed("created")?),
+                expires: fields.optional_signed("expires")?.map(Timestamp),
+            };
+            (SlotKey::Suppression(key), Slot::Suppression(row))
+        }
+        name @ ("rate_window" | "quota") => {
+            let kind = if name == "quota" { CounterKind::Quota } else { CounterKind::Rate };
+            let ends = Timestamp(as_int("slot", &part()?)?);
+            let key = CounterKey { kind, ends, name: text_part(part()?)? };
+            (SlotKey::Counter(key), Slot::Counter(fields.int("used")?))
+        }
+        "idempotency" => {
+            let org = OrgId(as_id("slot", &part()?)?);
+            let key = text_part(part()?)?;
+            let fingerprint = fields.bytes("fingerprint")?;
+            let row = Idempotency {
+                org,
+                key: key.clone(),
+                fingerprint: fingerprint.try_into().map_err(|_| corrupt("slot", "fingerprint"))?,
+                answer: fields.text("answer")?,
+                expires: Timestamp(fields.signed("expires")?),
+            };
+            (SlotKey::Idempotency(org, key), Slot::Idempotency(row))
+        }
+        _ => return Err(corrupt("slot", "id")),
+    };
+    Ok(SlotRow { key, rev, slot })
+}
