@@ -66,6 +66,11 @@ impl Anchor {
         self.wall + Duration::from_millis(elapsed / MILLI)
     }
 
+    /// How long ago it was anchored.
+    pub fn age(&self, truth: u64) -> Duration {
+        Duration::from_nanos(self.clock.monotonic(truth).saturating_sub(self.monotonic))
+    }
+
     /// The true time at which [`Anchor::now`] will show `at`.
     pub fn truth_of(&self, at: Timestamp) -> u64 {
         let ahead = u64::try_from(at.0.saturating_sub(self.wall.0)).unwrap_or(0);

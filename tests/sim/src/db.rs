@@ -148,6 +148,13 @@ impl Database {
         state.links.values_mut().for_each(|link| link.cut_until = 0);
     }
 
+    /// Whether nothing stood between a node and the database for so long.
+    pub fn was_well(&self, node: usize, since: u64) -> bool {
+        let state = self.state();
+        let link = state.links.get(&node).map_or(0, |link| link.cut_until);
+        [link, state.down_until, state.storm_until, state.trouble_until].iter().all(|until| *until <= since)
+    }
+
     fn is_away(&self, node: usize, now: u64) -> bool {
         let state = self.state();
         now < state.down_until || state.links.get(&node).is_some_and(|link| now < link.cut_until)

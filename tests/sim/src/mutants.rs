@@ -49,6 +49,8 @@ mutants! {
     LeaseNotShortened = "lease-not-shortened",
     /// The lease is prolonged and the dot not recorded.
     NoDotRecord = "no-dot-record",
+    /// The store's time is taken over at claims only, however long ago the last one was.
+    StoreClockStale = "store-clock-stale",
     /// The dot is written while its record is on its way.
     ProceedBeforeDurable = "proceed-before-durable",
     /// The word to write the dot is taken however old it is.

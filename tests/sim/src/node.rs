@@ -21,6 +21,9 @@ use crate::mutants::Mutant;
 use crate::notice;
 use crate::world::World;
 
+/// How long a node goes by the store's clock as it was shown last: a tenth of it is less than the skew.
+const STORE_CLOCK_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// A monotonic clock may run a tenth faster or slower than the store's.
 const DRIFT: u32 = 10;
 
@@ -124,8 +127,16 @@ impl Worker {
         lock(&self.anchor).now(truth)
     }
 
-    /// The store's clock, as this node knows it.
-    fn store_now(&self) -> Timestamp {
+    /// The store's clock, as this node knows it: asked again when that was long ago, for the two may count
+    /// differently.
+    async fn store_now(&self) -> Timestamp {
+        let age = lock(&self.store_clock).age(self.world.exec.now());
+        if age > STORE_CLOCK_AGE_MAX
+            && self.world.mutant != Some(Mutant::StoreClockStale)
+            && let Ok(now) = self.store.now().await
+        {
+            self.store_shows(now);
+        }
         lock(&self.store_clock).now(self.world.exec.now())
     }
 
@@ -270,10 +281,12 @@ impl Worker {
 
     /// SPEC section 11: a node that stopped politely leaves no job leased.
     fn check_nothing_leased(&self) {
+        let since = self.world.exec.now().saturating_sub(900 * crate::world::SECOND);
+        let well = self.world.db.was_well(self.node, since);
         for row in self.world.db.live_jobs() {
             let leased = row.job.lease_until.is_some_and(|until| until > self.world.now());
             let ours = row.job.owner.as_deref() == Some(&self.owner) && leased;
-            if ours && row.job.state == JobState::Processing {
+            if well && ours && row.job.state == JobState::Processing {
                 let name = crate::db::world_name(row.job.spec.id);
                 self.world.fail(format!("I3: n{} stopped and left {name} leased", self.node));
             }
@@ -422,7 +435,7 @@ impl Worker {
         if self.world.mutant == Some(Mutant::NoRenewal) {
             return Ok(asked + lease);
         }
-        let renewed = self.store.renew(fence_of(fence), self.store_now(), lease).await;
+        let renewed = self.store.renew(fence_of(fence), self.store_now().await, lease).await;
         self.answer(renewed).map(|()| asked + self.shortened(lease))
     }
 
@@ -439,7 +452,7 @@ impl Worker {
         }
         let recipients: Vec<usize> = recipients.iter().map(|n| usize::from(*n)).collect();
         // Longer than it is taken for here, by what clocks may differ.
-        let recorded = self.store.dot_sent(fence_of(fence), &recipients, self.store_now(), long).await;
+        let recorded = self.store.dot_sent(fence_of(fence), &recipients, self.store_now().await, long).await;
         self.answer(recorded).map(|()| asked + lease)
     }
 
@@ -492,7 +505,8 @@ impl Worker {
             update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
         }
         let tells = !update.also.jobs.is_empty();
-        let saved = self.store.save(fence_of(fence), update, self.store_now()).await;
+        let store_now = self.store_now().await;
+        let saved = self.store.save(fence_of(fence), update, store_now).await;
         self.answer(saved)?;
         if tells {
             let _ = self.events.try_send(Event::Wake);
@@ -510,7 +524,7 @@ impl Worker {
             if worker.world.mutant == Some(Mutant::AckBeforeCommit) {
                 let _ = answer.try_send(Ok(()));
             }
-            let accepted = worker.store.submit(jobs, worker.store_now()).await;
+            let accepted = worker.store.submit(jobs, worker.store_now().await).await;
             if accepted.is_ok() {
                 let _ = worker.events.try_send(Event::Wake);
             }

@@ -7,7 +7,7 @@ use storage::simulated::JobRow;
 use storage::{DeliveryRecord, JobEvent, JobRecipient, JobState, RecipientState};
 
 use super::reports::{Told, read};
-use super::{Books, Found, JobBook, Learnt, Message, TOLERANCE, nanos, notify_of};
+use super::{Books, Found, JobBook, Learnt, Message, nanos, notify_of};
 use crate::db::{Applied, world_name};
 use crate::setup::Kind;
 use crate::world::{MILLI, T0, World};
@@ -217,7 +217,7 @@ impl Books {
         let now_ms = T0.0 + (change.at / MILLI) as i64;
         let end_ms = (spec.start + self.policy.ttl).0;
         let used_up = number >= self.policy.max_attempts;
-        let may_expire = used_up || now_ms + TOLERANCE.as_millis() as i64 >= end_ms;
+        let may_expire = used_up || now_ms + self.tolerance.as_millis() as i64 >= end_ms;
         let fits = match (verdict, after.state) {
             (None | Some(Verdict::NotTried), Pending) => true,
             (None | Some(Verdict::NotTried), Expired) => may_expire,
@@ -274,7 +274,7 @@ impl Books {
         let warning = self.policy.delay_warning;
         let decided = learnt.map_or(change.at, |l| l.at);
         let age = (T0.0 + (decided / MILLI) as i64) - (spec.start + warning).0;
-        let slack = TOLERANCE.as_millis() as i64;
+        let slack = self.tolerance.as_millis() as i64;
         if warned && (silent || !notify.delay() || warning.is_zero() || age < -slack) {
             return Err(format!("I5: {name}: a delay notice for recipient {n} that is not due"));
         }
