@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::exec::{WORLD, lock};
+use crate::exec::{Trip, WORLD, lock};
 use crate::node::Worker;
 use crate::world::{MILLI, SECOND, World};
 
@@ -19,7 +19,7 @@ pub async fn supervise(world: Arc<World>, node: usize) {
         lock(&world.nodes).insert(node, worker.clone());
         world.exec.spawn(group, worker.run());
         if let Some(polls) = world.setup.trip.filter(|_| !world.is_calm()) {
-            world.exec.trip(group, polls * u64::from(incarnation));
+            world.exec.trip(group, polls.saturating_mul(u64::from(incarnation)), Trip::Kill);
         }
         world.exec.death_of(group).await;
         lock(&world.nodes).remove(&node);
@@ -58,9 +58,11 @@ fn strike(world: &Arc<World>) {
     let length = world.rng().between(1, 60);
     let kind = world.rng().below(100);
     let name = match kind {
+        _ if world.setup.focus.is_some() && world.rng().chance(700) => world.setup.focus.unwrap_or("pause"),
         0..20 => "crash",
         20..40 => "crash at an await",
-        40..60 => "pause",
+        40..50 => "pause",
+        50..60 => "pause at an await",
         60..70 => "link cut",
         70..78 => "database crash",
         78..85 => "conflict storm",
@@ -73,8 +75,15 @@ fn strike(world: &Arc<World>) {
     world.note(format_args!("chaos: {name} n{node} ({length})"));
     match name {
         "crash" => world.exec.kill(group),
-        "crash at an await" => world.exec.trip(group, length),
-        "pause" => pause(world, group, length),
+        "crash at an await" => world.exec.trip(group, length, Trip::Kill),
+        "pause" => {
+            world.exec.freeze(group);
+            pause(world, group, length);
+        }
+        "pause at an await" => {
+            world.exec.trip(group, length, Trip::Freeze);
+            pause(world, group, length);
+        }
         // An embedded database has no link, and goes down with its node.
         "link cut" | "database crash" if world.setup.embedded => world.exec.kill(group),
         "link cut" => world.db.cut(node, now + length * 6 * SECOND),
@@ -98,7 +107,6 @@ fn pause(world: &Arc<World>, group: u32, length: u64) {
         // Longer than the wait for a final reply and everything after it.
         _ => 1_500 + length * 10,
     };
-    world.exec.freeze(group);
     let world = world.clone();
     world.clone().exec.spawn(WORLD, async move {
         world.exec.sleep(secs * SECOND + MILLI).await;

@@ -56,7 +56,9 @@ pub async fn submit(world: Arc<World>, number: u64) {
                 let now = world.exec.now();
                 return world.books().acknowledged(message, now);
             }
-            Some(Err(Error::OutcomeUnknown(_))) | None if world.mutant == Some(Mutant::UnknownResubmitted) => {
+            Some(Err(Error::OutcomeUnknown(_))) | None
+                if world.mutant == Some(Mutant::UnknownResubmitted) =>
+            {
                 id = Some(message);
             }
             _ => {}
@@ -92,7 +94,8 @@ fn message(world: &World, wish: &Wish, number: u64) -> MessageId {
         wish.sender
     );
     for _ in 0..world.rng().below(12) {
-        text += &format!("a line of tenant {} with the number {}\r\n", wish.home, world.rng().below(1_000_000));
+        text +=
+            &format!("a line of tenant {} with the number {}\r\n", wish.home, world.rng().below(1_000_000));
     }
     let bytes: Arc<[u8]> = text.into_bytes().into();
     lock(&world.objects).insert(id, bytes.clone());

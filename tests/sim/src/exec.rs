@@ -52,9 +52,18 @@ struct Group {
     dead: bool,
     parked: Vec<u64>,
     polls: u64,
-    /// Dies after so many polls.
-    trip: Option<u64>,
+    /// Dies, or is frozen, after so many polls.
+    trip: Option<(u64, Trip)>,
     mourners: Vec<Waker>,
+}
+
+/// What happens to a group at a chosen poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trip {
+    /// It is killed.
+    Kill,
+    /// It is frozen.
+    Freeze,
 }
 
 struct TaskWaker {
@@ -169,11 +178,11 @@ impl Exec {
         lock(&self.inner).doomed.push(group);
     }
 
-    /// Kills the group after so many more polls of its tasks.
-    pub fn trip(&self, group: u32, polls: u64) {
+    /// Kills or freezes the group after so many more polls of its tasks.
+    pub fn trip(&self, group: u32, polls: u64, what: Trip) {
         let mut inner = lock(&self.inner);
         let group = inner.groups.entry(group).or_default();
-        group.trip = Some(group.polls + polls);
+        group.trip = Some((group.polls.saturating_add(polls), what));
     }
 
     /// Makes [`Exec::run`] return.
@@ -229,9 +238,13 @@ impl Exec {
             return;
         }
         group.polls += 1;
-        if group.trip.is_some_and(|at| group.polls >= at) {
-            group.trip = None;
-            inner.doomed.push(number);
+        match group.trip.filter(|(at, _)| group.polls >= *at) {
+            Some((_, Trip::Kill)) => {
+                group.trip = None;
+                inner.doomed.push(number);
+            }
+            Some((_, Trip::Freeze)) => (group.trip, group.frozen) = (None, true),
+            None => {}
         }
         inner.polls += 1;
         drop(inner);
@@ -254,7 +267,8 @@ impl Exec {
             let group = inner.groups.entry(number).or_default();
             (group.dead, group.frozen) = (true, false);
             let mourners = std::mem::take(&mut group.mourners);
-            let ids: Vec<u64> = inner.tasks.iter().filter(|(_, t)| t.group == number).map(|(id, _)| *id).collect();
+            let ids: Vec<u64> =
+                inner.tasks.iter().filter(|(_, t)| t.group == number).map(|(id, _)| *id).collect();
             let dead: Vec<Task> = ids.iter().filter_map(|id| inner.tasks.remove(id)).collect();
             drop(inner);
             drop(dead);

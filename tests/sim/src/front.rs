@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
-use storage::{Commit, Engine, Error, Fence, Job, Jobs, JobUpdate, Mail, NewJob};
+use storage::{Commit, Engine, Error, Fence, Job, JobUpdate, Jobs, Mail, NewJob};
 
 use crate::db::SimRows;
 use crate::mutants::Mutant;
@@ -72,16 +72,17 @@ impl Front {
     /// Writes a result.
     pub async fn save(&self, fence: Fence, mut update: JobUpdate, now: Timestamp) -> Result<(), Error> {
         self.intends("save_job", fence);
-        let mut under = fence;
-        if self.is(Mutant::NoFence)
-            && let Some(row) = self.world.db.live_job(fence.job)
-        {
-            under.epoch = row.job.epoch;
-        }
         if self.is(Mutant::RecordMissing) {
             update.deliveries.pop();
         }
-        self.engine.save_job(under, update, now).await.map(drop)
+        let saved = self.engine.save_job(fence, update.clone(), now).await.map(drop);
+        let current = self.world.db.live_job(fence.job).map(|row| row.job.epoch);
+        match (saved, current) {
+            (Err(Error::Refused(_)), Some(epoch)) if self.is(Mutant::NoFence) => {
+                self.engine.save_job(Fence { epoch, ..fence }, update, now).await.map(drop)
+            }
+            (saved, _) => saved,
+        }
     }
 
     /// Gives a job back.

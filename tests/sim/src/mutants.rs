@@ -6,6 +6,7 @@ use protocol_core::time::Duration;
 use protocol_smtp::queue::{DsnDuty, Effect, Job as QueueJob, Notify, Policy, Settlement, State, Verdict};
 
 use crate::setup::Setup;
+use crate::world::SECOND;
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -113,8 +114,19 @@ impl Mutant {
     /// Makes room for the fault to show where a seed would hide it.
     pub fn adjust(self, setup: &mut Setup) {
         match self {
-            Mutant::TakeoverTooSoon | Mutant::WallClockLease | Mutant::NoFence | Mutant::NoWriteGuard => {
-                (setup.nodes, setup.embedded) = (setup.nodes.max(2), false);
+            Mutant::TakeoverTooSoon | Mutant::NoWriteGuard => several(setup),
+            Mutant::WallClockLease => {
+                several(setup);
+                (setup.focus, setup.chaos_gap) = (Some("wall clock step"), 30 * SECOND);
+            }
+            Mutant::NoFence | Mutant::RenewalIgnoresStale => {
+                several(setup);
+                (setup.focus, setup.chaos_gap) = (Some("pause"), 30 * SECOND);
+                (setup.read_latency, setup.write_latency) = (2 * SECOND, 2 * SECOND);
+            }
+            Mutant::ProceedUnlooked => {
+                several(setup);
+                (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
             _ => {}
@@ -127,9 +139,7 @@ impl Mutant {
         match self {
             Mutant::TtlIgnored => Policy { ttl: Duration::from_secs(10_000_000), ..policy },
             Mutant::AttemptsUnlimited => Policy { max_attempts: u32::MAX, ..policy },
-            Mutant::NoBackoff => {
-                Policy { retry_base: Duration::ZERO, retry_max: Duration::ZERO, ..policy }
-            }
+            Mutant::NoBackoff => Policy { retry_base: Duration::ZERO, retry_max: Duration::ZERO, ..policy },
             Mutant::DestinationUnlimited => {
                 let most = 100;
                 Policy { per_destination_start: most, per_destination_max: most, ..policy }
@@ -149,7 +159,8 @@ impl Mutant {
             }
             Mutant::DelayEachTime => job.recipients.iter_mut().for_each(|r| r.delay_notified = false),
             Mutant::CrashAsDelivered => {
-                let doubted = job.recipients.iter_mut().filter(|r| r.in_doubt > 0 && r.state == State::Pending);
+                let doubted =
+                    job.recipients.iter_mut().filter(|r| r.in_doubt > 0 && r.state == State::Pending);
                 doubted.for_each(|r| r.state = State::Delivered);
             }
             _ => {}
@@ -185,6 +196,11 @@ impl Mutant {
             *effect = Effect::Release { fence, due: Timestamp(0) };
         }
     }
+}
+
+/// Several nodes that share the work.
+fn several(setup: &mut Setup) {
+    (setup.nodes, setup.embedded) = (setup.nodes.max(2), false);
 }
 
 fn has_success(settlement: &Settlement) -> bool {

@@ -161,7 +161,12 @@ impl Worker {
 
     /// The true time at which the queue's clock shows `at`.
     fn truth_of_queue(&self, at: Timestamp) -> u64 {
-        lock(&self.anchor).truth_of(at)
+        let truth = lock(&self.anchor).truth_of(at);
+        match self.world.mutant {
+            // A clock that steps back would be asked again at once.
+            Some(Mutant::WallClockLease) => truth.max(self.world.exec.now() + crate::world::SECOND),
+            _ => truth,
+        }
     }
 
     /// How much longer this node believes to hold a claim; none when it does not.
@@ -436,6 +441,7 @@ impl Worker {
             return Ok(asked + lease);
         }
         let renewed = self.store.renew(fence_of(fence), self.store_now().await, lease).await;
+        let asked = if self.world.mutant == Some(Mutant::RenewalIgnoresStale) { self.now() } else { asked };
         self.answer(renewed).map(|()| asked + self.shortened(lease))
     }
 
@@ -457,6 +463,10 @@ impl Worker {
     }
 
     fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
+        // The process may have been stopped since the queue decided.
+        if !self.holds_for(fence, Duration::ZERO) {
+            return None;
+        }
         let (sender, receiver) = async_channel::unbounded();
         let mut table = lock(&self.held);
         let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;

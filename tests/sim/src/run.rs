@@ -113,7 +113,8 @@ fn calm_down(world: &Arc<World>) {
         if world.exec.now() > limit {
             let open = world.books().unsettled();
             let leased = leased(world);
-            return world.fail(format!("liveness: clients told: {all_told}, open {open:?}, leased {leased:?}"));
+            return world
+                .fail(format!("liveness: clients told: {all_told}, open {open:?}, leased {leased:?}"));
         }
     }
     let found = world.books().at_end();

@@ -39,6 +39,8 @@ pub struct Setup {
     pub clocks: Clocks,
     /// A node dies at this poll of its tasks, counted from its start; then at the next such, and so on.
     pub trip: Option<u64>,
+    /// Most faults are of this kind.
+    pub focus: Option<&'static str>,
 }
 
 /// How the nodes' clocks are.
@@ -117,6 +119,7 @@ impl Setup {
             chaos_gap: if rng.chance(100) { 0 } else { rng.between(40, 400) * SECOND },
             clocks: if rng.chance(500) { Clocks::Wild } else { Clocks::Close },
             trip: rng.chance(100).then(|| rng.between(5, 400)),
+            focus: None,
         };
         if let Some(mutant) = mutant {
             mutant.adjust(&mut setup);

@@ -188,9 +188,10 @@ impl World {
     fn check_believers(&self, old: &JobRow, claimer: usize) {
         let nodes = lock(&self.nodes);
         for (node, worker) in nodes.iter() {
-            if let Some(left) = worker.believes_to_hold(old.job.spec.id, old.job.epoch) {
+            let left = (1..=old.job.epoch).find_map(|epoch| worker.believes_to_hold(old.job.spec.id, epoch));
+            if let Some(left) = left {
                 self.fail(format!(
-                    "I3: n{claimer} claims {} while n{node} believes to hold epoch {} for {} ms more",
+                    "I3: n{claimer} claims {} while n{node} believes to hold epoch {} or one before for {} ms more",
                     crate::db::world_name(old.job.spec.id),
                     old.job.epoch,
                     left.as_millis()
@@ -207,7 +208,8 @@ impl World {
         };
         if live.job.epoch != epoch || live.job.state != JobState::Processing {
             let (stored, state) = (live.job.epoch, live.job.state);
-            return self.fail(format!("I3: a dot for {name} under epoch {epoch}, stored is {stored} {state:?}"));
+            return self
+                .fail(format!("I3: a dot for {name} under epoch {epoch}, stored is {stored} {state:?}"));
         }
         let recorded = recipients.iter().all(|n| durable.dot_sent.contains(&usize::from(*n)));
         if !recorded || durable.job.epoch != epoch {

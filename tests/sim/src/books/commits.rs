@@ -55,7 +55,9 @@ impl Books {
             match commit.what {
                 "claim_jobs" => self.claimed(&change)?,
                 "write_jobs" if !gone && new.job.state == JobState::Processing => self.prolonged(&change),
-                "write_jobs" if self.meant(commit.node, "save_job", (id, old.job.epoch)) => self.saved(&change)?,
+                "write_jobs" if self.meant(commit.node, "save_job", (id, old.job.epoch)) => {
+                    self.saved(&change)?
+                }
                 "write_jobs" => self.released(&change)?,
                 _ => {}
             }
@@ -64,7 +66,9 @@ impl Books {
             }
         }
         match told.into_iter().next() {
-            Some((envid, told)) => Err(format!("I5: a notification about {envid} that nothing caused: {told:?}")),
+            Some((envid, told)) => {
+                Err(format!("I5: a notification about {envid} that nothing caused: {told:?}"))
+            }
             None => Ok(()),
         }
     }
@@ -141,7 +145,8 @@ impl Books {
     /// I9: only what was not tried is given back.
     fn released(&mut self, change: &Change<'_>) -> Found {
         let claim = (change.old.job.spec.id, change.old.job.epoch);
-        let tried = self.learnt.get(&claim).is_some_and(|l| l.verdicts.values().any(|v| *v != Verdict::NotTried));
+        let tried =
+            self.learnt.get(&claim).is_some_and(|l| l.verdicts.values().any(|v| *v != Verdict::NotTried));
         if tried || !change.old.dot_sent.is_empty() {
             return Err(format!("I9: {} was tried and is given back as if not", world_name(claim.0)));
         }
@@ -153,7 +158,8 @@ impl Books {
         let claim = (old.job.spec.id, old.job.epoch);
         let name = world_name(claim.0);
         let learnt = self.learnt.get(&claim).cloned();
-        let tried = learnt.as_ref().is_some_and(|l| l.verdicts.values().any(is_tried)) || !old.dot_sent.is_empty();
+        let tried =
+            learnt.as_ref().is_some_and(|l| l.verdicts.values().any(is_tried)) || !old.dot_sent.is_empty();
         let number = old.job.attempts + u32::from(tried);
         if new.job.attempts != number {
             return Err(format!("I9: {name}: {} attempts written, {number} made", new.job.attempts));
@@ -179,11 +185,17 @@ impl Books {
         }
         let pending = new.job.spec.recipients.iter().any(|r| r.state == RecipientState::Pending);
         let failed = new.job.spec.recipients.iter().any(|r| is_failure(r.state));
-        if pending != (new.job.state == JobState::Queued && !change.gone) || change.gone != (!pending && !failed) {
-            return Err(format!("I1: {name} is {:?}, gone: {}, pending: {pending}", new.job.state, change.gone));
+        if pending != (new.job.state == JobState::Queued && !change.gone)
+            || change.gone != (!pending && !failed)
+        {
+            return Err(format!(
+                "I1: {name} is {:?}, gone: {}, pending: {pending}",
+                new.job.state, change.gone
+            ));
         }
         if let (Some(book), Some(learnt)) = (self.jobs.get_mut(&claim.0), learnt) {
-            let end = u64::try_from(old.job.spec.start.0 - T0.0).unwrap_or(0) * MILLI + nanos(self.policy.ttl);
+            let end =
+                u64::try_from(old.job.spec.start.0 - T0.0).unwrap_or(0) * MILLI + nanos(self.policy.ttl);
             book.not_before = wait.map_or(0, |wait| (learnt.at + nanos(wait)).min(end));
         }
         Ok(())
@@ -212,7 +224,11 @@ impl Books {
         let name = world_name(id);
         if before.state != Pending {
             let same = before.state == after.state;
-            return if same { Ok(()) } else { Err(format!("I4: {name}: recipient {n} changed after its end")) };
+            return if same {
+                Ok(())
+            } else {
+                Err(format!("I4: {name}: recipient {n} changed after its end"))
+            };
         }
         let now_ms = T0.0 + (change.at / MILLI) as i64;
         let end_ms = (spec.start + self.policy.ttl).0;
@@ -281,14 +297,20 @@ impl Books {
         let failed_again = !over && matches!(verdict, Some(Verdict::Temporary(_) | Verdict::InDoubt(_)));
         let owed = failed_again && !silent && notify.delay() && !warning.is_zero() && age > slack;
         if owed && !after.delay_notified {
-            return Err(format!("I5: {name}: recipient {n} waits for {age} ms more than the warning, untold"));
+            return Err(format!(
+                "I5: {name}: recipient {n} waits for {age} ms more than the warning, untold"
+            ));
         }
         let (kind, action) = match verdict {
             _ if silent => return Ok(None),
             _ if over && is_failure(after.state) && notify.failure() => (0, "failed"),
             _ if warned => (1, "delayed"),
-            Some(Verdict::Delivered { dsn: DsnDuty::Relayed, .. }) if over && notify.success() => (2, "relayed"),
-            Some(Verdict::Delivered { dsn: DsnDuty::Final, .. }) if over && notify.success() => (2, "delivered"),
+            Some(Verdict::Delivered { dsn: DsnDuty::Relayed, .. }) if over && notify.success() => {
+                (2, "relayed")
+            }
+            Some(Verdict::Delivered { dsn: DsnDuty::Final, .. }) if over && notify.success() => {
+                (2, "delivered")
+            }
             _ => return Ok(None),
         };
         if let Some(count) = self.jobs.get_mut(&spec.id).and_then(|b| b.notices.get_mut(n)) {

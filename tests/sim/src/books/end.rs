@@ -16,8 +16,10 @@ impl Books {
     pub fn unsettled(&self) -> Vec<String> {
         let pending = |r: &storage::JobRecipient| r.state == RecipientState::Pending;
         let open = self.jobs.values().filter(|b| !b.gone && b.row.job.spec.recipients.iter().any(pending));
-        open.map(|b| format!("{} {:?} due {}", world_name(b.row.job.spec.id), b.row.job.state, b.row.job.due.0))
-            .collect()
+        open.map(|b| {
+            format!("{} {:?} due {}", world_name(b.row.job.spec.id), b.row.job.state, b.row.job.due.0)
+        })
+        .collect()
     }
 
     /// I1 and I2 over everything that happened.

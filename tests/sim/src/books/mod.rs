@@ -175,7 +175,9 @@ impl Books {
         now: u64,
     ) -> Found {
         let name = world_name(claim.0);
-        let Some(book) = self.jobs.get(&claim.0) else { return Err(format!("I4: {name} is tried and not there")) };
+        let Some(book) = self.jobs.get(&claim.0) else {
+            return Err(format!("I4: {name} is tried and not there"));
+        };
         let job = &book.row.job;
         if book.gone || job.state != JobState::Processing {
             return Err(format!("I4: {name} is tried after its end ({:?})", job.state));
@@ -292,7 +294,10 @@ impl Books {
         for row in before {
             let (job, epoch) = (row.job.spec.id, row.job.epoch);
             let name = world_name(job);
-            if !["save_job", "renew_job", "dot_sent", "release_job"].iter().any(|w| self.meant(node, w, (job, epoch))) {
+            if !["save_job", "renew_job", "dot_sent", "release_job"]
+                .iter()
+                .any(|w| self.meant(node, w, (job, epoch)))
+            {
                 return Err(format!("I3: {what} of n{node} went through on {name} at epoch {epoch}"));
             }
             // What a dead incarnation sent before it died may still arrive.
