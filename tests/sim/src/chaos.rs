@@ -101,6 +101,7 @@ fn strike(world: &Arc<World>) {
 fn pause(world: &Arc<World>, group: u32, length: u64) {
     let lease = world.setup.policy.lease.as_secs();
     let secs = match world.rng().below(4) {
+        _ if world.setup.focus == Some("pause at an await") => 1_500 + length * 10,
         0 => length,
         1 => lease + length,
         2 => lease * 3 + length,

@@ -52,6 +52,8 @@ mutants! {
     NoDotRecord = "no-dot-record",
     /// The store's time is taken over at claims only, however long ago the last one was.
     StoreClockStale = "store-clock-stale",
+    /// The store's time is counted on from when its answer was heard, and not from before it was asked.
+    StoreClockLate = "store-clock-late",
     /// The dot is written while its record is on its way.
     ProceedBeforeDurable = "proceed-before-durable",
     /// The word to write the dot is taken however old it is.
@@ -124,7 +126,7 @@ impl Mutant {
                 (setup.focus, setup.chaos_gap) = (Some("pause"), 30 * SECOND);
                 (setup.read_latency, setup.write_latency) = (2 * SECOND, 2 * SECOND);
             }
-            Mutant::ProceedUnlooked => {
+            Mutant::ProceedUnlooked | Mutant::StoreClockLate => {
                 several(setup);
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }

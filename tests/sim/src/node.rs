@@ -130,12 +130,13 @@ impl Worker {
     /// The store's clock, as this node knows it: asked again when that was long ago, for the two may count
     /// differently.
     async fn store_now(&self) -> Timestamp {
+        let asked = self.world.exec.now();
         let age = lock(&self.store_clock).age(self.world.exec.now());
         if age > STORE_CLOCK_AGE_MAX
             && self.world.mutant != Some(Mutant::StoreClockStale)
             && let Ok(now) = self.store.now().await
         {
-            self.store_shows(now);
+            self.store_shows(now, asked);
         }
         lock(&self.store_clock).now(self.world.exec.now())
     }
@@ -145,8 +146,12 @@ impl Worker {
         Timestamp(at.0.saturating_add(self.lead_ms.load(Ordering::Relaxed)))
     }
 
-    fn store_shows(&self, now: Timestamp) {
-        *lock(&self.store_clock) = Anchor::new(self.clock, self.world.exec.now(), now);
+    /// Takes over what the store's clock shows, counted on from before it was asked: a node that was stopped before
+    /// it heard the answer must not write leases that end too early.
+    fn store_shows(&self, now: Timestamp, asked: u64) {
+        let late = self.world.mutant == Some(Mutant::StoreClockLate);
+        let from = if late { self.world.exec.now() } else { asked };
+        *lock(&self.store_clock) = Anchor::new(self.clock, from, now);
     }
 
     /// Monotonic time, as this node takes it.
@@ -240,8 +245,9 @@ impl Worker {
 
     /// Anchors the queue's time to the store's.
     async fn asks_the_time(&self) -> bool {
+        let asked = self.world.exec.now();
         let Ok(now) = self.store.now().await else { return false };
-        self.store_shows(now);
+        self.store_shows(now, asked);
         *lock(&self.anchor) = *lock(&self.store_clock);
         true
     }
@@ -289,7 +295,11 @@ impl Worker {
         let since = self.world.exec.now().saturating_sub(900 * crate::world::SECOND);
         let well = self.world.db.was_well(self.node, since);
         for row in self.world.db.live_jobs() {
-            let leased = row.job.lease_until.is_some_and(|until| until > self.world.now());
+            // A lease is longer in the store than it counts here, by a tenth and the way.
+            let wait = if row.dot_sent.is_empty() { 0 } else { 600 };
+            let longer =
+                (self.world.setup.policy.lease + Duration::from_secs(wait)) / 8 + Duration::from_secs(10);
+            let leased = row.job.lease_until.is_some_and(|until| until > self.world.now() + longer);
             let ours = row.job.owner.as_deref() == Some(&self.owner) && leased;
             if well && ours && row.job.state == JobState::Processing {
                 let name = crate::db::world_name(row.job.spec.id);
@@ -407,8 +417,9 @@ impl Worker {
 
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
         let asked = self.now();
+        let before = self.world.exec.now();
         let Ok(now) = self.store.now().await else { return Event::ClaimFailed };
-        self.store_shows(now);
+        self.store_shows(now, before);
         let claimed = self.store.claim(now, lease, limit).await;
         let Ok(mut jobs) = self.answer(claimed) else { return Event::ClaimFailed };
         let lead_ms = now.0 - asked.0;
