@@ -2,7 +2,7 @@
 //! shell does. Everything here is lost in a crash.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
@@ -51,6 +51,7 @@ pub struct Worker {
     store_clock: Mutex<Anchor>,
     /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
     lead_ms: AtomicI64,
+    claimed_late: AtomicBool,
     store: Front,
     events: Sender<Event>,
     inbox: Receiver<Event>,
@@ -108,6 +109,7 @@ impl Worker {
             anchor: Mutex::new(anchor),
             store_clock: Mutex::new(anchor),
             lead_ms: AtomicI64::new(0),
+            claimed_late: AtomicBool::new(false),
             events,
             inbox,
             stop: async_channel::bounded(1),
@@ -293,7 +295,7 @@ impl Worker {
     /// SPEC section 11: a node that stopped politely leaves no job leased.
     fn check_nothing_leased(&self) {
         let since = self.world.exec.now().saturating_sub(900 * crate::world::SECOND);
-        let well = self.world.db.was_well(self.node, since);
+        let well = self.world.db.was_well(self.node, since) && !self.claimed_late.load(Ordering::Relaxed);
         for row in self.world.db.live_jobs() {
             // A lease is longer in the store than it counts here, by a tenth and the way.
             let wait = if row.dot_sent.is_empty() { 0 } else { 600 };
@@ -424,6 +426,10 @@ impl Worker {
         let Ok(mut jobs) = self.answer(claimed) else { return Event::ClaimFailed };
         let lead_ms = now.0 - asked.0;
         self.lead_ms.store(lead_ms, Ordering::Relaxed);
+        // The queue takes a claim for lost whose answer came so late; its jobs wait for the end of the lease.
+        if !jobs.is_empty() && asked + self.shortened(lease) <= self.now() {
+            self.claimed_late.store(true, Ordering::Relaxed);
+        }
         jobs.retain(|job| job.state == JobState::Processing);
         let mut known = Vec::with_capacity(jobs.len());
         let mut table = lock(&self.held);
