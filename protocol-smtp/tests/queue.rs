@@ -246,6 +246,33 @@ fn q12_a_ttl_that_ends_while_leased_ends_in_one_notice() {
 }
 
 #[test]
+fn q12_a_ttl_that_ends_while_a_job_waits_for_its_turn_ends_it_without_an_attempt() {
+    let policy = Policy { per_destination_start: 1, per_destination_max: 1, ..Policy::default() };
+    let mut queue = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    let (lease, end) = (policy.lease * 2, T0 + policy.ttl);
+    let early = end - Duration::from_secs(10);
+    drain(&mut queue, early);
+    let tried = |n| Job { attempts: 1, ..job(n, 1, "good.test", early + lease) };
+    queue.handle(Event::Claimed(vec![tried(1), tried(2)]), early);
+    let first = Fence { job: key(1), epoch: 1 };
+    assert!(
+        drain(&mut queue, early)
+            .iter()
+            .any(|e| matches!(e, Effect::Deliver { fence, .. } if *fence == first))
+    );
+    // The first attempt ends when the time of both is over.
+    let verdicts =
+        vec![(0, Verdict::Delivered { reply: "250".into(), dsn: DsnDuty::Relayed, by_passed_on: false })];
+    queue.handle(Event::Attempted { fence: first, verdicts, health: Health::Good }, end);
+    let effects = drain(&mut queue, end);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Deliver { .. })), "{effects:?}");
+    let second = Fence { job: key(2), epoch: 1 };
+    let expired =
+        |e: &Effect| matches!(e, Effect::Save { fence, settlement } if *fence == second && settlement.dead);
+    assert!(effects.iter().any(expired), "{effects:?}");
+}
+
+#[test]
 fn q12_a_job_cancelled_while_leased_is_forgotten() {
     let mut queue = Queue::new(Policy::default(), NodeId(1), [1; 32]);
     let fence = Fence { job: key(1), epoch: 1 };

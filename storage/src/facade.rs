@@ -185,7 +185,8 @@ impl Storage {
             .map_err(OpenError::Thread)?;
         let views = Arc::new(Views::new(parts.store.clone()));
         let (ended, written) = async_channel::bounded::<()>(1);
-        let clock = StoreClock::start(parts.store.now().await.map_err(OpenError::Rows)?);
+        let asked = StoreClock::asked();
+        let clock = StoreClock::start(parts.store.now().await.map_err(OpenError::Rows)?, asked);
         let (writer, commits) = Writer::new();
         let (jobs, job_writes) = Writer::new();
         let (counts, charges) = Writer::new();
@@ -199,6 +200,13 @@ impl Storage {
         executor.spawn(until_written(batches, running_writer)).detach();
         let (store, placed, time) = (parts.store.clone(), views.clone(), clock.clone());
         let batches = writer::run(job_writes, async move |writes| {
+            // Clocks may count differently: what was shown long ago is asked for again.
+            let asked = StoreClock::asked();
+            if time.is_old()
+                && let Ok(now) = store.now().await
+            {
+                time.set(now, asked);
+            }
             let results = store.write_jobs(writes, time.now()).await;
             placed.placed(results.iter().flatten().flatten()).await;
             results
@@ -467,16 +475,28 @@ async fn until_written(work: impl Future<Output = ()>, ended: async_channel::Sen
 #[derive(Clone)]
 pub(crate) struct StoreClock(Arc<Mutex<(Timestamp, std::time::Instant)>>);
 
+/// How long the store's clock is counted on before it is asked for again: a tenth of it is less than the skew.
+const STORE_CLOCK_AGE_MAX: Duration = Duration::from_secs(10);
+
 impl StoreClock {
+    /// The moment before the store is asked. What it shows is counted on from here: a process that was stopped
+    /// before it heard the answer must not write leases that end too early.
     #[allow(clippy::disallowed_methods)] // leases are counted from here
-    fn start(now: Timestamp) -> StoreClock {
-        StoreClock(Arc::new(Mutex::new((now, std::time::Instant::now()))))
+    pub(crate) fn asked() -> std::time::Instant {
+        std::time::Instant::now()
     }
 
-    /// Takes over what the store's clock shows.
-    #[allow(clippy::disallowed_methods)]
-    pub(crate) fn set(&self, now: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, std::time::Instant::now());
+    fn start(now: Timestamp, asked: std::time::Instant) -> StoreClock {
+        StoreClock(Arc::new(Mutex::new((now, asked))))
+    }
+
+    /// Takes over what the store's clock shows, that was asked for then.
+    pub(crate) fn set(&self, now: Timestamp, asked: std::time::Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, asked);
+    }
+
+    fn is_old(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.elapsed() > STORE_CLOCK_AGE_MAX
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -21,7 +21,9 @@ mod memory;
 mod objects;
 mod passwords;
 mod queue;
+#[allow(missing_docs)] // columns, named as the values they hold
 mod rows;
+pub mod simulated;
 mod slots;
 mod spool;
 mod store;

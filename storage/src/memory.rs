@@ -30,7 +30,7 @@ pub type MemoryStore = Engine<MemoryRows>;
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Engine::over(MemoryRows { tables: Arc::default(), hook: Arc::default(), clock: Arc::default() })
+        Engine::over(MemoryRows::default())
     }
 
     /// An empty store whose writes fail as `hook` says.
@@ -57,15 +57,15 @@ impl Default for MemoryStore {
     }
 }
 
-/// The maps of a [`MemoryStore`].
-#[derive(Clone)]
+/// The maps of a [`MemoryStore`]. A clone shows the same maps.
+#[derive(Clone, Default)]
 pub struct MemoryRows {
     tables: Arc<Mutex<Tables>>,
     hook: Arc<Mutex<Option<FaultHook>>>,
     clock: Arc<Mutex<Option<Timestamp>>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tables {
     closed: bool,
     directory_rev: u64,
@@ -261,6 +261,23 @@ impl Tables {
 }
 
 impl MemoryRows {
+    /// Other maps with the same rows in them.
+    pub fn fork(&self) -> MemoryRows {
+        let tables = lock(&self.tables).clone();
+        MemoryRows { tables: Arc::new(Mutex::new(tables)), ..MemoryRows::default() }
+    }
+
+    /// Puts the rows of other maps in place of its own.
+    pub fn restore(&self, from: &MemoryRows) {
+        let tables = lock(&from.tables).clone();
+        *lock(&self.tables) = tables;
+    }
+
+    /// Writes again what was applied to other maps before, guarded by nothing.
+    pub fn replay(&self, writes: Writes) {
+        lock(&self.tables).apply(writes);
+    }
+
     fn read(&self) -> Result<MutexGuard<'_, Tables>> {
         let tables = lock(&self.tables);
         if tables.closed { Err(Error::Unavailable("the store is closed".into())) } else { Ok(tables) }

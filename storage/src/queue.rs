@@ -26,8 +26,9 @@ impl Storage {
     ) -> Result<(Timestamp, Vec<Job>)> {
         let owner = owner.to_owned();
         self.durable(async move |inner| {
+            let asked = crate::facade::StoreClock::asked();
             let now = inner.store.now().await?;
-            inner.clock.set(now);
+            inner.clock.set(now, asked);
             let jobs = inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)?;
             Ok((now, jobs))
         })

@@ -307,7 +307,11 @@ mod tests {
     fn leftovers_are_removed() {
         let dir = TempDir::new();
         fs::write(dir.path().join("put-x"), b"x").unwrap();
-        assert_eq!(remove_leftovers(dir.path(), SHARED_LEFTOVER_AGE).unwrap(), 0, "somebody may be writing it");
+        assert_eq!(
+            remove_leftovers(dir.path(), SHARED_LEFTOVER_AGE).unwrap(),
+            0,
+            "somebody may be writing it"
+        );
         assert_eq!(remove_leftovers(dir.path(), Duration::ZERO).unwrap(), 1);
         assert_eq!(remove_leftovers(dir.path(), Duration::ZERO).unwrap(), 0);
     }

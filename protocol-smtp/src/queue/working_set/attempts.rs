@@ -21,6 +21,12 @@ impl Queue {
         let lease_holds = |key: JobKey| jobs.get(&key).is_some_and(|h| now + margin <= h.job.lease_until);
         let key = self.destinations.next(now, lease_holds)?;
         let held = self.jobs.get_mut(&key)?;
+        if held.job.attempts > 0 && now >= held.job.start + self.policy.ttl {
+            // Its time ended while it waited for its turn.
+            held.phase = Phase::saving(settle_expired(&held.job));
+            self.write(key);
+            return self.ready.pop_front();
+        }
         held.phase = Phase::Delivering { since: now, dot: Dot::None };
         self.delivering += 1;
         if let Some(destination) = self.destinations.known(&held.job.destination) {

@@ -1,0 +1,66 @@
+//! Many seeds, and every seed that ever failed.
+
+use sim::run::{Outcome, run, run_in};
+use sim::setup::Setup;
+
+/// Seeds of one run of the tests.
+const SEEDS: u64 = 2_000;
+
+fn check(outcome: &Outcome) {
+    if let Some(failure) = &outcome.failure {
+        panic!("seed {} breaks {failure}\n{}", outcome.seed, outcome.tail.join("\n"));
+    }
+}
+
+/// Two threads share the seeds: even and odd ones.
+fn share(rest: u64) {
+    (0..SEEDS).filter(|seed| seed % 2 == rest).for_each(|seed| check(&run(seed, None, false)));
+}
+
+#[test]
+fn invariants_hold_for_even_seeds() {
+    share(0);
+}
+
+#[test]
+fn invariants_hold_for_odd_seeds() {
+    share(1);
+}
+
+#[test]
+fn seeds_that_failed_once_pass() {
+    let lines = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let seeds: Vec<u64> = lines.map(|line| line.trim().parse().expect("a seed is a number")).collect();
+    assert!(!seeds.is_empty());
+    seeds.iter().for_each(|seed| check(&run(*seed, None, false)));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    for seed in 0..60 {
+        let (first, second) = (run(seed, None, false), run(seed, None, false));
+        let of = |o: &Outcome| (o.hash, o.lines, o.polls, o.simulated);
+        assert_eq!(of(&first), of(&second), "seed {seed}");
+    }
+    assert_ne!(run(0, None, false).hash, run(1, None, false).hash);
+}
+
+/// Q6: one node and one message; the node dies at its first poll, at its second, and so on, through all that it
+/// does in a run without a crash.
+#[test]
+fn q6_a_crash_at_every_await_point() {
+    for seed in [0, 5, 9, 33] {
+        let quiet = run_in(seed, Setup::tiny(seed, u64::MAX / 200_000), None, false);
+        check(&quiet);
+        assert!(quiet.polls_of_first > 50, "seed {seed}: {} polls", quiet.polls_of_first);
+        for poll in 1..=quiet.polls_of_first.min(600) {
+            let outcome = run_in(seed, Setup::tiny(seed, poll), None, false);
+            assert_eq!(
+                outcome.failure,
+                None,
+                "seed {seed}, crash at poll {poll}\n{}",
+                outcome.tail.join("\n")
+            );
+        }
+    }
+}
