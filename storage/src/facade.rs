@@ -201,11 +201,8 @@ impl Storage {
         let (store, placed, time) = (parts.store.clone(), views.clone(), clock.clone());
         let batches = writer::run(job_writes, async move |writes| {
             // Clocks may count differently: what was shown long ago is asked for again.
-            let asked = StoreClock::asked();
-            if time.is_old()
-                && let Ok(now) = store.now().await
-            {
-                time.set(now, asked);
+            if time.is_old() {
+                let _ = time.ask(&*store).await;
             }
             let results = store.write_jobs(writes, time.now()).await;
             placed.placed(results.iter().flatten().flatten()).await;
@@ -479,20 +476,28 @@ pub(crate) struct StoreClock(Arc<Mutex<(Timestamp, std::time::Instant)>>);
 const STORE_CLOCK_AGE_MAX: Duration = Duration::from_secs(10);
 
 impl StoreClock {
-    /// The moment before the store is asked. What it shows is counted on from here: a process that was stopped
-    /// before it heard the answer must not write leases that end too early.
     #[allow(clippy::disallowed_methods)] // leases are counted from here
-    pub(crate) fn asked() -> std::time::Instant {
+    fn asked() -> std::time::Instant {
         std::time::Instant::now()
+    }
+
+    /// Asks the store for its time, and counts on from the moment before it was asked: a process that was stopped
+    /// before it heard the answer must not write leases that end too early. An answer that took long is not taken,
+    /// for leases would end too late by as much.
+    pub(crate) async fn ask(&self, store: &dyn Store) -> Result<Timestamp> {
+        for _ in 0..3 {
+            let asked = StoreClock::asked();
+            let now = store.now().await?;
+            if asked.elapsed() <= STORE_CLOCK_AGE_MAX {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, asked);
+                return Ok(now);
+            }
+        }
+        Err(Error::Unavailable("the store is slow to tell the time".into()))
     }
 
     fn start(now: Timestamp, asked: std::time::Instant) -> StoreClock {
         StoreClock(Arc::new(Mutex::new((now, asked))))
-    }
-
-    /// Takes over what the store's clock shows, that was asked for then.
-    pub(crate) fn set(&self, now: Timestamp, asked: std::time::Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, asked);
     }
 
     fn is_old(&self) -> bool {

@@ -26,9 +26,7 @@ impl Storage {
     ) -> Result<(Timestamp, Vec<Job>)> {
         let owner = owner.to_owned();
         self.durable(async move |inner| {
-            let asked = crate::facade::StoreClock::asked();
-            let now = inner.store.now().await?;
-            inner.clock.set(now, asked);
+            let now = inner.clock.ask(&*inner.store).await?;
             let jobs = inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)?;
             Ok((now, jobs))
         })

@@ -294,16 +294,18 @@ impl<R: Rows> Jobs for Engine<R> {
             }
             let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
             let rows = self.rows.jobs(&ids).await?;
-            let mut rows: HashMap<JobId, JobRow> =
-                rows.into_iter().map(|row| (row.job.spec.id, row)).collect();
+            let mut rows: HashMap<JobId, Option<JobRow>> =
+                rows.into_iter().map(|row| (row.job.spec.id, Some(row))).collect();
             let mut writes = Writes::default();
             let mut taken = Vec::with_capacity(due.len());
             for key in due {
-                match rows.remove(&key.job) {
-                    Some(row) if row.due_at() == Some(key) => {
-                        taken.push(claimed(row, owner, now, lease, &mut writes));
+                match rows.get(&key.job) {
+                    Some(Some(row)) if row.due_at() == Some(key) => {
+                        let row = rows.insert(key.job, None).flatten();
+                        taken.extend(row.map(|row| claimed(row, owner, now, lease, &mut writes)));
                     }
-                    // The job has moved on since the index was read.
+                    // The job has moved on since the index was read, or stands in it twice: the index is read in
+                    // several steps, and the job may have moved between two of them.
                     Some(_) => {}
                     None => writes.due_gone.push(key),
                 }

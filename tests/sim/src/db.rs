@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use async_channel::Sender;
-use storage::simulated::{ApplyError, JobRow, Rows, Writes, memory_rows};
+use protocol_core::Timestamp;
+use storage::simulated::{ApplyError, DueKey, JobRow, Rows, Writes, memory_rows};
 use storage::{Error, JobId, MemoryRows};
 
 use crate::exec::{WORLD, lock};
@@ -110,6 +111,14 @@ impl Database {
     /// All rows of jobs as every node sees them.
     pub fn live_jobs(&self) -> Vec<JobRow> {
         at_once(self.live.jobs_oldest(usize::MAX)).and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The due index, of the organisations of the homes.
+    pub fn live_due(&self) -> Vec<DueKey> {
+        let end = Timestamp(i64::MAX);
+        let of_home =
+            |home| at_once(self.live.due(World::org(home), end, end, usize::MAX)).and_then(Result::ok);
+        (0..8).filter_map(of_home).flatten().collect()
     }
 
     /// Cuts a node off.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use sim::mutants::Mutant;
-use sim::run::{Outcome, run};
+use sim::run::{Outcome, run, run_in};
+use sim::setup::Setup;
 
-const USAGE: &str = "usage: sim --seed N | --seeds A..B | --long   [--mutant NAME]   | --mutants";
+const USAGE: &str = "usage: sim --seed N | --seeds A..B | --long   [--mutant NAME] [--stopped]   | --mutants";
 /// Seeds of the long run.
 const LONG: u64 = 200_000;
 
@@ -14,12 +15,14 @@ const LONG: u64 = 200_000;
 struct Wish {
     seeds: std::ops::Range<u64>,
     mutant: Option<Mutant>,
+    /// Nodes are stopped for long, at chosen awaits, again and again.
+    stopped: bool,
     /// One seed, with its whole log.
     shows_log: bool,
 }
 
 fn wish(args: &[String]) -> Option<Wish> {
-    let mut wish = Wish { seeds: 0..2_000, mutant: None, shows_log: false };
+    let mut wish = Wish { seeds: 0..2_000, mutant: None, stopped: false, shows_log: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -32,6 +35,7 @@ fn wish(args: &[String]) -> Option<Wish> {
                 wish.seeds = first.parse().ok()?..end.parse().ok()?;
             }
             "--long" => wish.seeds = 0..LONG,
+            "--stopped" => wish.stopped = true,
             "--mutant" => wish.mutant = Some(Mutant::named(args.next()?)?),
             _ => return None,
         }
@@ -92,7 +96,10 @@ fn main() -> ExitCode {
     };
     let mut figures = Figures::default();
     for seed in wish.seeds {
-        let outcome = run(seed, wish.mutant, wish.shows_log);
+        let outcome = match wish.stopped {
+            true => run_in(seed, Setup::stopped(seed), wish.mutant, wish.shows_log),
+            false => run(seed, wish.mutant, wish.shows_log),
+        };
         report(&outcome, wish.shows_log);
         figures.add(&outcome);
         if figures.seeds.is_multiple_of(10_000) {

@@ -132,15 +132,25 @@ impl Worker {
     /// The store's clock, as this node knows it: asked again when that was long ago, for the two may count
     /// differently.
     async fn store_now(&self) -> Timestamp {
-        let asked = self.world.exec.now();
         let age = lock(&self.store_clock).age(self.world.exec.now());
-        if age > STORE_CLOCK_AGE_MAX
-            && self.world.mutant != Some(Mutant::StoreClockStale)
-            && let Ok(now) = self.store.now().await
-        {
-            self.store_shows(now, asked);
+        if age > STORE_CLOCK_AGE_MAX && self.world.mutant != Some(Mutant::StoreClockStale) {
+            let _ = self.ask_store().await;
         }
         lock(&self.store_clock).now(self.world.exec.now())
+    }
+
+    /// Asks the store for its time. An answer that took long is not taken: leases would end too late by as much.
+    async fn ask_store(&self) -> Option<Timestamp> {
+        for _ in 0..3 {
+            let asked = self.world.exec.now();
+            let now = self.store.now().await.ok()?;
+            let took = Duration::from_nanos(self.world.exec.now() - asked);
+            if took <= STORE_CLOCK_AGE_MAX || self.world.mutant == Some(Mutant::StoreClockLate) {
+                self.store_shows(now, asked);
+                return Some(now);
+            }
+        }
+        None
     }
 
     /// The same moment on the store's clock.
@@ -202,6 +212,16 @@ impl Worker {
         Phase { worker: self, key }
     }
 
+    /// What it is about, for a report.
+    pub fn state(&self) -> String {
+        let (idle, held, deadline) = {
+            let queue = lock(&self.queue);
+            (queue.is_idle(), queue.held(), queue.deadline())
+        };
+        let now = self.now();
+        format!("idle: {idle}, holds {held}, now {now:?}, deadline {deadline:?}, {:?}", self.phases())
+    }
+
     /// Asks it to stop politely.
     pub fn shut_down(&self) {
         let _ = self.stop.0.try_send(());
@@ -247,9 +267,9 @@ impl Worker {
 
     /// Anchors the queue's time to the store's.
     async fn asks_the_time(&self) -> bool {
-        let asked = self.world.exec.now();
-        let Ok(now) = self.store.now().await else { return false };
-        self.store_shows(now, asked);
+        if self.ask_store().await.is_none() {
+            return false;
+        }
         *lock(&self.anchor) = *lock(&self.store_clock);
         true
     }
@@ -420,9 +440,7 @@ impl Worker {
 
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
         let asked = self.now();
-        let before = self.world.exec.now();
-        let Ok(now) = self.store.now().await else { return Event::ClaimFailed };
-        self.store_shows(now, before);
+        let Some(now) = self.ask_store().await else { return Event::ClaimFailed };
         let claimed = self.store.claim(now, lease, limit).await;
         let Ok(mut jobs) = self.answer(claimed) else { return Event::ClaimFailed };
         let lead_ms = now.0 - asked.0;

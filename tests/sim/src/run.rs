@@ -111,6 +111,11 @@ fn calm_down(world: &Arc<World>) {
             break;
         }
         if world.exec.now() > limit {
+            for worker in lock(&world.nodes).values() {
+                let frozen = world.exec.is_frozen(worker.group);
+                world.note(format_args!("n{}: frozen: {frozen}, {}", worker.node, worker.state()));
+            }
+            world.note(format_args!("due: {:?}", world.db.live_due()));
             let open = world.books().unsettled();
             let leased = leased(world);
             return world
@@ -126,5 +131,14 @@ fn calm_down(world: &Arc<World>) {
 fn leased(world: &World) -> Vec<String> {
     let rows = world.db.live_jobs();
     let leased = rows.iter().filter(|row| row.job.state == JobState::Processing);
-    leased.map(|row| crate::db::world_name(row.job.spec.id)).collect()
+    leased
+        .map(|row| {
+            format!(
+                "{} until {:?} by {:?}",
+                crate::db::world_name(row.job.spec.id),
+                row.job.lease_until,
+                row.job.owner
+            )
+        })
+        .collect()
 }

@@ -127,6 +127,11 @@ impl Setup {
         setup
     }
 
+    /// A world of several nodes that are stopped for long, at chosen awaits, again and again.
+    pub fn stopped(seed: u64) -> Setup {
+        Setup::of(seed, Some(Mutant::ProceedUnlooked))
+    }
+
     /// A world for one crash at a chosen poll: one node, one message, a quiet network.
     pub fn tiny(seed: u64, poll: u64) -> Setup {
         let mut setup = Setup::of(seed, None);

@@ -64,3 +64,11 @@ fn q6_a_crash_at_every_await_point() {
         }
     }
 }
+
+/// Q2, Q3: nodes that are stopped for long, at chosen awaits, again and again.
+#[test]
+fn q2_nodes_that_are_stopped_and_go_on() {
+    for seed in 0..400 {
+        check(&run_in(seed, Setup::stopped(seed), None, false));
+    }
+}
