@@ -101,11 +101,12 @@ fn calm_down(world: &Arc<World>) {
     let limit = world.exec.now() + bound;
     loop {
         let slice = world.exec.now() + 30 * SECOND;
-        match world.exec.run(slice) {
+        let idle = match world.exec.run(slice) {
             Ran::Stopped => return,
             Ran::Restless => return world.fail("the world does not come to rest".into()),
-            Ran::Idle | Ran::Limit => {}
-        }
+            Ran::Idle => true,
+            Ran::Limit => false,
+        };
         let all_told = *lock(&world.clients) == world.setup.messages;
         if all_told && world.books().is_settled() && leased(world).is_empty() {
             break;
