@@ -111,7 +111,8 @@ fn calm_down(world: &Arc<World>) {
         if all_told && world.books().is_settled() && leased(world).is_empty() {
             break;
         }
-        if world.exec.now() > limit {
+        // Nothing is left that could still happen, or it takes too long.
+        if idle || world.exec.now() > limit {
             for worker in lock(&world.nodes).values() {
                 let frozen = world.exec.is_frozen(worker.group);
                 world.note(format_args!("n{}: frozen: {frozen}, {}", worker.node, worker.state()));
