@@ -22,6 +22,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// See the module.
+#[derive(Default)]
 pub struct Exec {
     inner: Mutex<Inner>,
     ready: Arc<Mutex<VecDeque<u64>>>,
@@ -95,12 +96,6 @@ pub enum Ran {
     Restless,
     /// The limit of time was reached.
     Limit,
-}
-
-impl Default for Exec {
-    fn default() -> Self {
-        Exec { inner: Mutex::default(), ready: Arc::default() }
-    }
 }
 
 impl Exec {

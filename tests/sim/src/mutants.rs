@@ -129,6 +129,8 @@ impl Mutant {
             Mutant::ProceedUnlooked | Mutant::StoreClockLate => {
                 several(setup);
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
+                setup.stops_before_dots = true;
+                setup.safety = setup.safety.max(3_000 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
             _ => {}
