@@ -103,7 +103,7 @@ pub fn before_the_dot(world: &Arc<World>, group: u32) {
     if world.setup.stops_before_dots && !world.is_calm() && world.rng().chance(150) {
         world.count("pause before a dot");
         world.exec.freeze(group);
-        resume(world, group, 2_500);
+        resume(world, group, 2_000);
     }
 }
 

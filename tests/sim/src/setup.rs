@@ -132,7 +132,7 @@ impl Setup {
 
     /// A world of several nodes that are stopped for long, at chosen awaits, again and again.
     pub fn stopped(seed: u64) -> Setup {
-        Setup::of(seed, Some(Mutant::ProceedUnlooked))
+        Setup::of(seed, Some(Mutant::StoreClockLate))
     }
 
     /// A world for one crash at a chosen poll: one node, one message, a quiet network.
