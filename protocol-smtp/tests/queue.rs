@@ -252,14 +252,19 @@ fn q12_a_ttl_that_ends_while_a_job_waits_for_its_turn_ends_it_without_an_attempt
     let tried = |n| Job { attempts: 1, ..job(n, 1, "good.test", early + lease) };
     queue.handle(Event::Claimed(vec![tried(1), tried(2)]), early);
     let first = Fence { job: key(1), epoch: 1 };
-    assert!(drain(&mut queue, early).iter().any(|e| matches!(e, Effect::Deliver { fence, .. } if *fence == first)));
+    assert!(
+        drain(&mut queue, early)
+            .iter()
+            .any(|e| matches!(e, Effect::Deliver { fence, .. } if *fence == first))
+    );
     // The first attempt ends when the time of both is over.
     let verdicts = vec![(0, Verdict::Delivered { reply: "250".into(), dsn: DsnDuty::Relayed })];
     queue.handle(Event::Attempted { fence: first, verdicts, health: Health::Good }, end);
     let effects = drain(&mut queue, end);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Deliver { .. })), "{effects:?}");
     let second = Fence { job: key(2), epoch: 1 };
-    let expired = |e: &Effect| matches!(e, Effect::Save { fence, settlement } if *fence == second && settlement.dead);
+    let expired =
+        |e: &Effect| matches!(e, Effect::Save { fence, settlement } if *fence == second && settlement.dead);
     assert!(effects.iter().any(expired), "{effects:?}");
 }
 

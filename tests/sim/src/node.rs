@@ -567,6 +567,16 @@ impl Worker {
         Ok(())
     }
 
+    /// Releases a job that is held, for an administrator, in a task of this node.
+    pub fn release_held(self: &Arc<Self>, job: JobId) {
+        let worker = self.clone();
+        self.world.exec.spawn(self.group, async move {
+            let now = worker.store_now().await;
+            let released = worker.store.release_held(job, now).await;
+            worker.world.note(format_args!("n{}: {job} is released: {released:?}", worker.node));
+        });
+    }
+
     // ---- submissions ----------------------------------------------------------------------------------
 
     /// Accepts a message for a client, in a task of this node.

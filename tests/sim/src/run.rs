@@ -106,6 +106,7 @@ fn calm_down(world: &Arc<World>) {
             Ran::Restless => return world.fail("the world does not come to rest".into()),
             Ran::Idle | Ran::Limit => {}
         }
+        release_held(world);
         let all_told = *lock(&world.clients) == world.setup.messages;
         if all_told && world.books().is_settled() && leased(world).is_empty() {
             break;
@@ -125,6 +126,16 @@ fn calm_down(world: &Arc<World>) {
     let found = world.books().at_end();
     if let Err(why) = found {
         world.fail(why);
+    }
+}
+
+/// Somebody looks at what is held, and releases it.
+fn release_held(world: &World) {
+    for row in world.db.live_jobs().iter().filter(|row| row.job.state == JobState::Held) {
+        let worker = lock(&world.nodes).values().next().cloned();
+        if let Some(worker) = worker {
+            worker.release_held(row.job.spec.id);
+        }
     }
 }
 
