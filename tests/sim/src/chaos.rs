@@ -98,16 +98,28 @@ fn strike(world: &Arc<World>) {
     }
 }
 
+/// Stops a node between the word to write a dot and the dot, in worlds that are about this.
+pub fn before_the_dot(world: &Arc<World>, group: u32) {
+    if world.setup.stops_before_dots && !world.is_calm() && world.rng().chance(150) {
+        world.count("pause before a dot");
+        world.exec.freeze(group);
+        resume(world, group, 2_000);
+    }
+}
+
 fn pause(world: &Arc<World>, group: u32, length: u64) {
     let lease = world.setup.policy.lease.as_secs();
     let secs = match world.rng().below(4) {
-        _ if world.setup.focus == Some("pause at an await") => 1_500 + length * 10,
         0 => length,
         1 => lease + length,
         2 => lease * 3 + length,
         // Longer than the wait for a final reply and everything after it.
         _ => 1_500 + length * 10,
     };
+    resume(world, group, secs);
+}
+
+fn resume(world: &Arc<World>, group: u32, secs: u64) {
     let world = world.clone();
     world.clone().exec.spawn(WORLD, async move {
         world.exec.sleep(secs * SECOND + MILLI).await;

@@ -160,6 +160,7 @@ impl Exec {
         let mut inner = lock(&self.inner);
         let group = inner.groups.entry(group).or_default();
         group.frozen = false;
+        group.trip = group.trip.filter(|(_, what)| *what == Trip::Kill);
         lock(&self.ready).extend(std::mem::take(&mut group.parked));
     }
 
@@ -201,7 +202,10 @@ impl Exec {
             }
             self.bury();
             let mut inner = lock(&self.inner);
-            let Some((&(at, _), _)) = inner.timers.first_key_value() else { return Ran::Idle };
+            let Some((&(at, _), _)) = inner.timers.first_key_value() else {
+                inner.now = inner.now.max(limit);
+                return Ran::Idle;
+            };
             if at > limit {
                 inner.now = inner.now.max(limit);
                 return Ran::Limit;

@@ -91,6 +91,11 @@ impl Front {
         self.engine.release_job(fence, due).await
     }
 
+    /// What an administrator does who finds a job held.
+    pub async fn release_held(&self, job: storage::JobId, now: Timestamp) -> Result<(), Error> {
+        self.engine.act_on_job(job, storage::JobAction::Release, now).await
+    }
+
     /// Accepts a message: its jobs, all or none.
     pub async fn submit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Result<(), Error> {
         let mut answers = self.engine.commit_batch(vec![Commit { jobs, at: now, ..Commit::default() }]).await;

@@ -126,8 +126,15 @@ impl Mutant {
                 (setup.focus, setup.chaos_gap) = (Some("pause"), 30 * SECOND);
                 (setup.read_latency, setup.write_latency) = (2 * SECOND, 2 * SECOND);
             }
-            Mutant::ProceedUnlooked | Mutant::StoreClockLate => {
+            Mutant::ProceedUnlooked => {
                 several(setup);
+                (setup.focus, setup.chaos_gap, setup.stops_before_dots) = (None, 0, true);
+                setup.safety = setup.safety.max(10_000 * SECOND);
+            }
+            Mutant::StoreClockLate => {
+                several(setup);
+                setup.stops_before_dots = true;
+                setup.safety = setup.safety.max(6_000 * SECOND);
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,

@@ -315,6 +315,10 @@ impl Worker {
     /// SPEC section 11: a node that stopped politely leaves no job leased.
     fn check_nothing_leased(&self) {
         let since = self.world.exec.now().saturating_sub(900 * crate::world::SECOND);
+        // Whoever was stopped so long that a lease ended gives nothing back: it ends by itself.
+        if self.world.setup.focus.is_some() || self.world.setup.stops_before_dots {
+            return self.world.exec.kill(self.group);
+        }
         let well = self.world.db.was_well(self.node, since) && !self.claimed_late.load(Ordering::Relaxed);
         for row in self.world.db.live_jobs() {
             // A lease is longer in the store than it counts here, by a tenth and the way.
@@ -336,7 +340,10 @@ impl Worker {
 
     fn carry_out(self: &Arc<Self>, effect: Effect) {
         match effect {
-            Effect::Proceed { fence } => self.tell(fence, Control::Proceed),
+            Effect::Proceed { fence } => {
+                self.tell(fence, Control::Proceed);
+                crate::chaos::before_the_dot(&self.world, self.group);
+            }
             Effect::Withhold { fence } => self.tell(fence, Control::Withhold),
             Effect::Abandon { fence } => {
                 self.world.books().attempt_ended(self.node, claim_of(fence));
@@ -443,7 +450,8 @@ impl Worker {
         let Some(now) = self.ask_store().await else { return Event::ClaimFailed };
         let claimed = self.store.claim(now, lease, limit).await;
         let Ok(mut jobs) = self.answer(claimed) else { return Event::ClaimFailed };
-        let lead_ms = now.0 - asked.0;
+        // Both at one moment: the process may have been stopped while it asked.
+        let lead_ms = lock(&self.store_clock).now(self.world.exec.now()).0 - self.now().0;
         self.lead_ms.store(lead_ms, Ordering::Relaxed);
         // The queue takes a claim for lost whose answer came so late; its jobs wait for the end of the lease.
         if !jobs.is_empty() && asked + self.shortened(lease) <= self.now() {
@@ -558,6 +566,16 @@ impl Worker {
             let _ = self.events.try_send(Event::Wake);
         }
         Ok(())
+    }
+
+    /// Releases a job that is held, for an administrator, in a task of this node.
+    pub fn release_held(self: &Arc<Self>, job: JobId) {
+        let worker = self.clone();
+        self.world.exec.spawn(self.group, async move {
+            let now = worker.store_now().await;
+            let released = worker.store.release_held(job, now).await;
+            worker.world.note(format_args!("n{}: {job} is released: {released:?}", worker.node));
+        });
     }
 
     // ---- submissions ----------------------------------------------------------------------------------

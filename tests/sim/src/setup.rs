@@ -41,6 +41,8 @@ pub struct Setup {
     pub trip: Option<u64>,
     /// Most faults are of this kind.
     pub focus: Option<&'static str>,
+    /// Nodes are stopped between the word to write a final dot and the dot.
+    pub stops_before_dots: bool,
 }
 
 /// How the nodes' clocks are.
@@ -120,6 +122,7 @@ impl Setup {
             clocks: if rng.chance(500) { Clocks::Wild } else { Clocks::Close },
             trip: rng.chance(100).then(|| rng.between(5, 400)),
             focus: None,
+            stops_before_dots: rng.chance(50),
         };
         if let Some(mutant) = mutant {
             mutant.adjust(&mut setup);
@@ -129,7 +132,7 @@ impl Setup {
 
     /// A world of several nodes that are stopped for long, at chosen awaits, again and again.
     pub fn stopped(seed: u64) -> Setup {
-        Setup::of(seed, Some(Mutant::ProceedUnlooked))
+        Setup::of(seed, Some(Mutant::StoreClockLate))
     }
 
     /// A world for one crash at a chosen poll: one node, one message, a quiet network.

@@ -188,10 +188,9 @@ impl World {
     fn check_believers(&self, old: &JobRow, claimer: usize) {
         let nodes = lock(&self.nodes);
         for (node, worker) in nodes.iter() {
-            let left = (1..=old.job.epoch).find_map(|epoch| worker.believes_to_hold(old.job.spec.id, epoch));
-            if let Some(left) = left {
+            if let Some(left) = worker.believes_to_hold(old.job.spec.id, old.job.epoch) {
                 self.fail(format!(
-                    "I3: n{claimer} claims {} while n{node} believes to hold epoch {} or one before for {} ms more",
+                    "I3: n{claimer} claims {} while n{node} believes to hold epoch {} for {} ms more",
                     crate::db::world_name(old.job.spec.id),
                     old.job.epoch,
                     left.as_millis()

@@ -72,3 +72,12 @@ fn q2_nodes_that_are_stopped_and_go_on() {
         check(&run_in(seed, Setup::stopped(seed), None, false));
     }
 }
+
+/// Q2: nodes that are stopped between the word to write a final dot and the dot.
+#[test]
+fn q2_a_node_that_is_stopped_before_its_dot_writes_none() {
+    for seed in 0..300 {
+        let setup = Setup::of(seed, Some(sim::mutants::Mutant::ProceedUnlooked));
+        check(&run_in(seed, setup, None, false));
+    }
+}

@@ -110,7 +110,9 @@ impl Books {
     fn claimed(&mut self, change: &Change<'_>) -> Found {
         let (old, new) = (change.old, change.new);
         let name = world_name(new.job.spec.id);
-        if new.job.epoch != old.job.epoch + 1 {
+        // A job whose claims keep being lost is parked instead of claimed.
+        let parked = new.job.state == JobState::Held && new.lost >= storage::LOST_CLAIMS_MAX;
+        if !parked && new.job.epoch != old.job.epoch + 1 {
             return Err(format!("I3: {name}: epoch {} follows {}", new.job.epoch, old.job.epoch));
         }
         if matches!(old.job.state, JobState::Dead | JobState::Cancelled | JobState::Held) {
