@@ -16,19 +16,18 @@ impl Storage {
         self.inner.clock.now()
     }
 
-    /// See [`crate::Jobs::claim_jobs`]; with the time of the claim by the store's clock.
+    /// See [`crate::Jobs::claim_jobs`]; by the store's clock, which is asked for it.
     pub async fn claim_jobs(
         &self,
         owner: &str,
         lease: Duration,
         skew: Duration,
         limit: usize,
-    ) -> Result<(Timestamp, Vec<Job>)> {
+    ) -> Result<Vec<Job>> {
         let owner = owner.to_owned();
         self.durable(async move |inner| {
             let now = inner.clock.ask(&*inner.store).await?;
-            let jobs = inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)?;
-            Ok((now, jobs))
+            inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)
         })
         .await
     }

@@ -18,6 +18,7 @@ use storage::Job;
 
 use super::dial;
 use super::kept::{Kept, Place};
+use super::lease::Lease;
 use super::noted;
 use super::plan::Planner;
 use super::session::{Conversation, End, Shown};
@@ -70,6 +71,7 @@ pub(super) struct Attempt<'a> {
     kept: &'a Arc<Kept>,
     pub(super) job: &'a Job,
     pub(super) fence: Fence,
+    lease: Lease,
     pub(super) control: Receiver<Control>,
     pub(super) events: &'a Sender<Event>,
     tried: HashMap<u16, Tried>,
@@ -85,7 +87,7 @@ pub(super) struct Attempt<'a> {
 /// Tries these recipients of a job.
 pub async fn run(
     (app, kept): (&App, &Arc<Kept>),
-    job: &Job,
+    (job, lease): (&Job, Lease),
     recipients: &[u16],
     fence: Fence,
     control: Receiver<Control>,
@@ -95,7 +97,7 @@ pub async fn run(
     let (tried, seven_bit) = (HashMap::new(), None);
     let (plans, look, stopped) = (Vec::new(), None, false);
     let mut attempt =
-        Attempt { app, kept, job, fence, control, events, tried, plans, look, stopped, seven_bit };
+        Attempt { app, kept, job, fence, lease, control, events, tried, plans, look, stopped, seven_bit };
     let (verdicts, health) = attempt.walk(recipients).await;
     Attempted { verdicts, health, tried: attempt.tried, took: began.elapsed() }
 }
@@ -126,8 +128,14 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether the lease holds for so long from now, whatever was said before: this process may have been stopped.
+    pub(super) fn still_ours(&self, wait: Duration) -> bool {
+        self.lease.outlasts(wait)
+    }
+
     fn is_stopped(&mut self) -> bool {
         self.stopped |= matches!(self.control.try_recv(), Ok(Control::Stop | Control::Abandon));
+        self.stopped |= !self.still_ours(Duration::ZERO);
         self.stopped
     }
 

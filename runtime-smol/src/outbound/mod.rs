@@ -5,6 +5,7 @@ mod attempt;
 mod convert;
 mod dial;
 mod kept;
+mod lease;
 mod noted;
 mod notice;
 mod plan;
@@ -36,15 +37,13 @@ use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
 use convert::fence_of;
 use kept::Kept;
+use lease::{Anchor, Lease, lengthened, shortened};
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// The status of a recipient whose mail is held back.
 const SUPPRESSED: Status = Status::new(5, 7, 1);
-
-/// A monotonic clock may run a tenth faster or slower than the store's.
-const DRIFT: u32 = 10;
 
 /// How often the state of the name servers is looked at; they are asked again when it is time.
 const DNSSEC_INTERVAL: Duration = Duration::from_secs(300);
@@ -65,21 +64,11 @@ pub fn policy(outbound: &config::Outbound) -> Policy {
     }
 }
 
-/// The queue's own time, which never runs backwards: the store's clock as it was at start, counted on by the
-/// monotonic clock. What storage keeps is in the store's time; `Worker::lead` is how far that is ahead.
-#[derive(Clone, Copy)]
-struct Anchor(Timestamp, Instant);
-
-impl Anchor {
-    fn now(self) -> Timestamp {
-        self.0 + self.1.elapsed()
-    }
-}
-
 /// A job that this node holds.
 #[derive(Clone)]
 struct Held {
     job: Job,
+    lease: Lease,
     control: Option<Sender<Control>>,
     /// Where each recipient was tried, for its delivery record.
     tried: HashMap<u16, Tried>,
@@ -253,10 +242,11 @@ impl Worker {
                 Event::DotRecorded { fence, result }
             }
             Effect::Deliver { fence, recipients, attempt, .. } => {
-                let (job, control) = self.begin_attempt(fence)?;
+                let (job, lease, control) = self.begin_attempt(fence)?;
                 let means = (&*self.app, &self.kept);
                 let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
-                let mut tried = attempt::run(means, &job, &recipients, fence, control, &self.events).await;
+                let mut tried =
+                    attempt::run(means, (&job, lease), &recipients, fence, control, &self.events).await;
                 tried.verdicts.extend(suppressed);
                 self.attempted(fence, attempt, tried)
             }
@@ -309,18 +299,20 @@ impl Worker {
     async fn claim(&self, limit: usize, lease: Duration) -> Event {
         let asked = self.anchor.now();
         match self.app.storage.claim_jobs(&self.owner, lease, CLOCK_SKEW, limit).await {
-            Ok((now, mut jobs)) => {
-                let lead = now.0 - asked.0;
+            Ok(mut jobs) => {
+                // Both clocks at one moment: the claim itself may have taken long.
+                let lead = self.app.storage.store_now().0 - self.anchor.now().0;
                 self.lead.store(lead, Ordering::Relaxed);
                 jobs.retain(|job| job.state == JobState::Processing);
                 let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
                 // Counted from before the claim, and shorter: clocks that count differently must not matter.
-                let until = asked + (lease - lease / DRIFT);
+                let until = asked + shortened(lease);
                 let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), until, lead)).collect();
                 let mut table = self.table();
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
-                    table.insert(key, Held { job, control: None, tried: HashMap::new() });
+                    let lease = Lease::new(self.anchor, until);
+                    table.insert(key, Held { job, lease, control: None, tried: HashMap::new() });
                 }
                 Event::Claimed(known)
             }
@@ -334,7 +326,7 @@ impl Worker {
     async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
         let asked = self.anchor.now();
         let renewed = self.app.storage.write_job(fence_of(fence), JobWrite::Renew { lease }).await;
-        renewed.map(|()| asked + (lease - lease / DRIFT)).map_err(store_error)
+        self.prolonged(fence, renewed, asked + shortened(lease))
     }
 
     async fn record_dot(
@@ -346,9 +338,23 @@ impl Worker {
         let asked = self.anchor.now();
         let recipients = recipients.iter().map(|n| usize::from(*n)).collect();
         // Longer than it is taken for here, by what clocks may differ.
-        let dot = JobWrite::Dot { recipients, lease: lease + lease / (DRIFT - 1) };
+        let dot = JobWrite::Dot { recipients, lease: lengthened(lease) };
         let recorded = self.app.storage.write_job(fence_of(fence), dot).await;
-        recorded.map(|()| asked + lease).map_err(store_error)
+        self.prolonged(fence, recorded, asked + lease)
+    }
+
+    /// The lease holds until then, if storage says so; whoever attempts the job sees it too.
+    fn prolonged(
+        &self,
+        fence: Fence,
+        written: storage::Result<()>,
+        until: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        written.map_err(store_error)?;
+        if let Some(held) = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch) {
+            held.lease.prolong(until);
+        }
+        Ok(until)
     }
 
     /// The recipients that may be tried, and the verdict for those whose mail is held back: looked up when the attempt
@@ -378,13 +384,13 @@ impl Worker {
         (tried, held_back)
     }
 
-    fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
+    fn begin_attempt(&self, fence: Fence) -> Option<(Job, Lease, Receiver<Control>)> {
         let (sender, receiver) = async_channel::unbounded();
         let mut table = self.table();
         let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;
         held.control = Some(sender);
         held.tried.clear();
-        Some((held.job.clone(), receiver))
+        Some((held.job.clone(), held.lease.clone(), receiver))
     }
 
     /// Nobody is there to be told anything.

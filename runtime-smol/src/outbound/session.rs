@@ -390,9 +390,9 @@ impl Attempt<'_> {
         }
         loop {
             match self.control.recv().await {
-                Ok(Control::Proceed) => return true,
+                Ok(Control::Proceed) if self.still_ours(wait) => return true,
                 Ok(Control::Stop) => {}
-                Ok(Control::Withhold | Control::Abandon) | Err(_) => {
+                Ok(Control::Proceed | Control::Withhold | Control::Abandon) | Err(_) => {
                     self.stopped = true;
                     return false;
                 }

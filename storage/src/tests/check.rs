@@ -120,7 +120,7 @@ fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
     let mut world = World::new();
     world.queue("settled", 1).unwrap();
     let claimed = block_on(world.storage.claim_jobs("w", Duration::from_secs(9), Duration::ZERO, 1));
-    let job = claimed.unwrap().1.remove(0);
+    let job = claimed.unwrap().remove(0);
     let record = record(&job, RecipientState::Delivered);
     let mut recipients = job.spec.recipients.clone();
     recipients[0].state = RecipientState::Delivered;

@@ -158,7 +158,7 @@ fn a_result_and_its_notice_survive_death_at_every_step() {
         |world| {
             let lease = Duration::from_secs(60);
             let claimed = block_on(world.storage.claim_jobs("w", lease, Duration::ZERO, 1))?;
-            let job = claimed.1.into_iter().next().ok_or(Error::NotFound)?;
+            let job = claimed.into_iter().next().ok_or(Error::NotFound)?;
             let mut recipients = job.spec.recipients.clone();
             recipients[0].state = RecipientState::Bounced;
             let deliveries = vec![record(&job, RecipientState::Bounced)];

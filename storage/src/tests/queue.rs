@@ -5,7 +5,7 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(60);
 
 fn claim(world: &World) -> Vec<Job> {
-    block_on(world.storage.claim_jobs("worker", LEASE, Duration::ZERO, 10)).unwrap().1
+    block_on(world.storage.claim_jobs("worker", LEASE, Duration::ZERO, 10)).unwrap()
 }
 
 fn finish(world: &World, job: &Job, state: RecipientState, dead: bool) {
