@@ -14,7 +14,6 @@ use storage::{
 
 use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate, suppressions};
 use crate::config::Config;
-use crate::wire::wall_now;
 
 /// Jobs that a listing shows.
 const JOBS_MAX: usize = 100_000;
@@ -283,7 +282,7 @@ async fn queue_act(context: &Context, id: &str, action: QueueAction) -> Answer {
         QueueAction::Release => JobAction::Release,
         QueueAction::Cancel => JobAction::Cancel,
     };
-    let done = context.storage.act_on_job(job_id(id)?, what, wall_now()).await;
+    let done = context.storage.act_on_job(job_id(id)?, what, context.storage.store_now()).await;
     done.map_err(|e| explained(&format!("job {id}"), e))?;
     if matches!(action, QueueAction::Retry | QueueAction::Release) {
         (context.wake_queue)();

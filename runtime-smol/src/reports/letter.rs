@@ -49,7 +49,7 @@ impl Letter<'_> {
                 let Some(org) = self.organisation(storage).await? else { return Ok(false) };
                 let message = MessageId::random();
                 accept.queued = Some(Queued { org, message, prefix: Vec::new(), skip: Vec::new() });
-                accept.jobs.push(self.job(job, org, message));
+                accept.jobs.push(self.job(job, org, message, storage.store_now()));
             }
             _ => return Ok(false),
         }
@@ -96,7 +96,8 @@ impl Letter<'_> {
         Ok(orgs.into_iter().min_by_key(|org| org.created).map(|org| org.id))
     }
 
-    fn job(&self, id: JobId, org: OrgId, message: MessageId) -> NewJob {
+    /// `due` is the store's time, by which what is due is judged on all nodes.
+    fn job(&self, id: JobId, org: OrgId, message: MessageId, due: Timestamp) -> NewJob {
         NewJob {
             id,
             org,
@@ -114,8 +115,8 @@ impl Letter<'_> {
             require_tls: false,
             is_dsn: true,
             created: self.now,
-            start: self.now,
-            due: self.now,
+            start: due,
+            due,
             deliver_by: None,
             counted: None,
         }
