@@ -1,6 +1,6 @@
 //! Counters and suppressions as the rest of the server asks for them.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::facade::Storage;
 use crate::slots::*;
 use crate::types::OrgId;
@@ -9,7 +9,12 @@ impl Storage {
     /// Adds to a counter unless its limit would be exceeded, together with what else waits; whether it was added.
     /// It is durable then, for all nodes.
     pub async fn count(&self, charge: Charge) -> Result<bool> {
-        self.durable(async move |inner| inner.settle(inner.counts.write(charge).await)).await
+        let counted = self.durable(async move |inner| inner.counts.write(charge).await).await;
+        // Nothing is promised by a count: where it is not known whether it was written, it is read again next time.
+        counted.map_err(|error| match error {
+            Error::OutcomeUnknown(why) => Error::Unavailable(why),
+            error => error,
+        })
     }
 
     /// The suppression that holds for mail of an organisation to each of these canonical addresses, if any: the

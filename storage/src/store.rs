@@ -215,8 +215,8 @@ pub trait Limits: Send + Sync {
         after: Option<&SuppressionKey>,
         limit: usize,
     ) -> Result<Vec<Suppression>>;
-    /// Removes small rows that are over at `now`: looks at up to `limit` rows of each table, from where the last
-    /// cleaning ended; how many were removed.
+    /// Removes small rows that are over at `now`: all counters, by `limit` in one transaction, and of the others it
+    /// looks at up to `limit` rows of each table, from where the last cleaning ended; how many were removed.
     async fn clean_slots(&self, now: Timestamp, limit: usize) -> Result<u64>;
 }
 

@@ -136,7 +136,16 @@ impl<R: Rows> Limits for Engine<R> {
         let tables =
             [SlotTable::RateWindow, SlotTable::Quota, SlotTable::Suppression, SlotTable::Idempotency];
         for table in tables {
-            cleaned += self.clean_table(table, now, limit).await?;
+            let by_end = matches!(table, SlotTable::RateWindow | SlotTable::Quota);
+            loop {
+                let removed = self.clean_table(table, now, limit, by_end).await?;
+                cleaned += removed;
+                // What is over stands first, and may have become more than one look: as many sources as there are
+                // networks leave their rows.
+                if !by_end || removed < limit as u64 {
+                    break;
+                }
+            }
         }
         Ok(cleaned)
     }
@@ -167,10 +176,8 @@ impl<R: Rows> Engine<R> {
     }
 
     /// Looks at the next rows of a table and removes those that are over.
-    async fn clean_table(&self, table: SlotTable, now: Timestamp, limit: usize) -> Result<u64> {
+    async fn clean_table(&self, table: SlotTable, now: Timestamp, limit: usize, by_end: bool) -> Result<u64> {
         let mut cleaned = self.cleaned.lock().await;
-        // Counters are sorted by their end: those that are over stand first, always.
-        let by_end = matches!(table, SlotTable::RateWindow | SlotTable::Quota);
         let after = if by_end { None } else { cleaned.get(&table) };
         let rows = self.rows.slots_after(table, after, limit).await?;
         match rows.last() {
