@@ -20,7 +20,7 @@ fn in_use<T>(why: &str) -> Result<T> {
     Err(Refusal::InUse(why.into()).into())
 }
 
-/// Adds a record about one recipient, or about the job as a whole when there is none.
+/// Adds a record about the job as a whole.
 pub(super) fn note_event(
     row: &mut JobRow,
     event: JobEvent,
@@ -28,18 +28,8 @@ pub(super) fn note_event(
     now: Timestamp,
     writes: &mut Writes,
 ) {
-    let record = DeliveryRecord {
-        recipient: String::new(),
-        state: RecipientState::Pending,
-        host: None,
-        reply: reply.to_owned(),
-        tls: String::new(),
-        attempt: row.job.attempts,
-        in_doubt: false,
-        at_ms: now.0,
-        event,
-    };
-    add_delivery(row, record, writes);
+    let record = record(row, String::new(), RecipientState::Pending, reply, now);
+    add_delivery(row, DeliveryRecord { event, ..record }, writes);
 }
 
 pub(super) fn add_delivery(row: &mut JobRow, record: DeliveryRecord, writes: &mut Writes) {
@@ -47,11 +37,17 @@ pub(super) fn add_delivery(row: &mut JobRow, record: DeliveryRecord, writes: &mu
     row.deliveries = row.deliveries.saturating_add(1);
 }
 
-/// A record about a recipient's state.
-fn recipient_record(row: &JobRow, recipient: &JobRecipient, reply: &str, now: Timestamp) -> DeliveryRecord {
+/// A record that no attempt of ours made.
+fn record(
+    row: &JobRow,
+    recipient: String,
+    state: RecipientState,
+    reply: &str,
+    now: Timestamp,
+) -> DeliveryRecord {
     DeliveryRecord {
-        recipient: recipient.address.clone(),
-        state: recipient.state,
+        recipient,
+        state,
         host: None,
         reply: reply.to_owned(),
         tls: String::new(),
@@ -73,9 +69,9 @@ fn note_in_doubt(row: &mut JobRow, now: Timestamp, writes: &mut Writes) {
         let Some(recipient) = row.job.spec.recipients.get_mut(n) else { continue };
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.in_doubt = recipient.in_doubt.saturating_add(1);
-        let recipient = recipient.clone();
+        let (address, state) = (recipient.address.clone(), recipient.state);
         let reply = "the worker stopped between the final dot and its reply";
-        let record = DeliveryRecord { in_doubt: true, ..recipient_record(row, &recipient, reply, now) };
+        let record = DeliveryRecord { in_doubt: true, ..record(row, address, state, reply, now) };
         add_delivery(row, record, writes);
     }
 }
@@ -154,7 +150,7 @@ pub(super) fn cancel(row: &mut JobRow, now: Timestamp, writes: &mut Writes) {
     let mut recipients = std::mem::take(&mut row.job.spec.recipients);
     for recipient in recipients.iter_mut().filter(|r| r.state == RecipientState::Pending) {
         recipient.state = RecipientState::Cancelled;
-        let record = recipient_record(row, recipient, "cancelled", now);
+        let record = record(row, recipient.address.clone(), recipient.state, "cancelled", now);
         add_delivery(row, DeliveryRecord { event: JobEvent::Cancelled, ..record }, writes);
     }
     row.job.spec.recipients = recipients;

@@ -127,16 +127,7 @@ pub async fn fill(store: &S, mailbox: MailboxId, n: usize) -> Vec<Placed> {
 }
 
 pub fn recipient(address: &str) -> JobRecipient {
-    JobRecipient {
-        address: address.into(),
-        state: RecipientState::Pending,
-        notify: Some("FAILURE,DELAY".into()),
-        orcpt: None,
-        reply: None,
-        attempts: 0,
-        in_doubt: 0,
-        delay_notified: false,
-    }
+    JobRecipient { notify: Some("FAILURE,DELAY".into()), ..JobRecipient::new(address) }
 }
 
 pub fn job(org: OrgId, due: Timestamp, recipients: &[&str]) -> NewJob {

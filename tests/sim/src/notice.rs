@@ -6,7 +6,7 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 use protocol_smtp::dsn::{self, Action, Dsn, Report, Returned};
 use protocol_smtp::queue::{NoticeKind, Settlement};
-use storage::{Job, JobId, JobRecipient, MessageId, NewJob, RecipientState};
+use storage::{Job, JobId, JobRecipient, MessageId, NewJob};
 
 use crate::convert::with_status;
 use crate::exec::lock;
@@ -83,16 +83,7 @@ fn reports<'a>(
 }
 
 fn carrier(id: JobId, job: &Job, message: MessageId, to: &str, size: u64, now: Timestamp) -> NewJob {
-    let recipient = JobRecipient {
-        address: to.to_owned(),
-        state: RecipientState::Pending,
-        notify: None,
-        orcpt: None,
-        reply: None,
-        attempts: 0,
-        in_doubt: 0,
-        delay_notified: false,
-    };
+    let recipient = JobRecipient::new(to.to_owned());
     NewJob {
         id,
         org: job.spec.org,
