@@ -9,6 +9,7 @@ mod dane;
 mod harness;
 mod imap_clients;
 mod inbound;
+mod kept;
 mod limits;
 mod mta_sts;
 mod nodes;

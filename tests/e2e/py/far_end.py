@@ -49,7 +49,8 @@ class Handler:
         if mode() == "slow":
             await asyncio.sleep(2)
         Handler.count += 1
-        head = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "tls": session.ssl is not None}
+        head = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "tls": session.ssl is not None,
+                "peer": session.peer[1]}
         temporary = DIR / f"{Handler.count}.tmp"
         temporary.write_bytes(json.dumps(head).encode() + b"\n" + envelope.original_content)
         temporary.rename(DIR / f"{Handler.count}.eml")
