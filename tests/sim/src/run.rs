@@ -99,19 +99,22 @@ fn calm_down(world: &Arc<World>) {
     let doubt = Duration::from_secs(1_500) + policy.lease;
     let bound = nanos((policy.ttl + doubt + policy.retry_max + policy.poll_interval * 4) * 2);
     let limit = world.exec.now() + bound;
+    let mut was_idle = false;
     loop {
         let slice = world.exec.now() + 30 * SECOND;
-        match world.exec.run(slice) {
+        let idle = match world.exec.run(slice) {
             Ran::Stopped => return,
             Ran::Restless => return world.fail("the world does not come to rest".into()),
-            Ran::Idle | Ran::Limit => {}
-        }
+            Ran::Idle => true,
+            Ran::Limit => false,
+        };
         release_held(world);
         let all_told = *lock(&world.clients) == world.setup.messages;
         if all_told && world.books().is_settled() && leased(world).is_empty() {
             break;
         }
-        if world.exec.now() > limit {
+        // Twice with nothing left that could still happen, or it takes too long.
+        if (idle && was_idle) || world.exec.now() > limit {
             for worker in lock(&world.nodes).values() {
                 let frozen = world.exec.is_frozen(worker.group);
                 world.note(format_args!("n{}: frozen: {frozen}, {}", worker.node, worker.state()));
@@ -122,6 +125,7 @@ fn calm_down(world: &Arc<World>) {
             return world
                 .fail(format!("liveness: clients told: {all_told}, open {open:?}, leased {leased:?}"));
         }
+        was_idle = idle;
     }
     let found = world.books().at_end();
     if let Err(why) = found {

@@ -4,7 +4,7 @@ use sim::run::{Outcome, run, run_in};
 use sim::setup::Setup;
 
 /// Seeds of one run of the tests.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_000;
 
 fn check(outcome: &Outcome) {
     if let Some(failure) = &outcome.failure {
