@@ -224,6 +224,22 @@ impl SurrealStore {
     }
 }
 
+impl SurrealStore {
+    /// Makes the due index what version 3 of the schema had, which knew no organisations there. For a test of what
+    /// becomes of it.
+    #[doc(hidden)]
+    pub async fn due_as_in_version_3(&self) -> crate::Result<()> {
+        let text = "FOR $row IN (SELECT id, leased FROM due) {
+            LET $key = record::id($row.id);
+            CREATE type::record('due', [$key[1], $key[2]]) SET leased = $row.leased RETURN NONE;
+            DELETE $row.id RETURN NONE;
+        };\n";
+        let changed = self.rows().calls.transaction(text, surrealdb_types::Variables::new()).await;
+        changed.map_err(crate::Error::from)?;
+        self.set_schema_version(3).await
+    }
+}
+
 async fn connect(place: Place, options: SurrealOptions) -> Result<Connection, OpenError> {
     let SurrealOptions { namespace, database, .. } = &options;
     match place {

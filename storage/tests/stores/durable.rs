@@ -167,6 +167,42 @@ fn an_older_schema_is_brought_up_with_its_rows() {
 }
 
 #[test]
+fn what_was_due_under_an_older_schema_is_due_still() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = SurrealStore::open(directory.options()).await.unwrap();
+        let store: S = Arc::new(store);
+        let (one, two) = (org(&store, "one").await, org(&store, "two").await);
+        let jobs = [job(one, at(10), &["a@example.net"]), job(two, at(20), &["b@example.net"])];
+        queue(&store, jobs.to_vec()).await;
+        queue(&store, vec![job(one, at(5), &["leased@example.net"])]).await;
+        let leased = store.claim_jobs("w", at(6), secs(60), secs(5), 1).await.unwrap().remove(0);
+        store.close().await;
+        drop(store);
+        let older = SurrealStore::open(directory.options()).await.unwrap();
+        older.due_as_in_version_3().await.unwrap();
+        older.close().await;
+
+        let store = open(&directory).await;
+        assert_eq!(store.next_due().await.unwrap(), Some(at(10)));
+        let mut claimed: Vec<JobId> = store
+            .claim_jobs("v", at(30), secs(60), secs(5), 9)
+            .await
+            .unwrap()
+            .iter()
+            .map(|j| j.spec.id)
+            .collect();
+        claimed.sort();
+        let mut expected = vec![jobs[0].id, jobs[1].id];
+        expected.sort();
+        assert_eq!(claimed, expected, "the leased one is not due yet");
+        let late = store.claim_jobs("v", at(72), secs(60), secs(5), 9).await.unwrap();
+        assert_eq!((late.len(), late[0].spec.id, late[0].epoch), (1, leased.spec.id, 2));
+        store.close().await;
+    });
+}
+
+#[test]
 fn a_newer_schema_stops_the_start() {
     let directory = Directory::new();
     block_on(async {
