@@ -250,8 +250,8 @@ fn mailboxes_of<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<MailboxId>
 }
 
 impl<R: Rows> Engine<R> {
-    /// The mailboxes and small rows that commits touch, and `more` small rows. With `cached` those that are remembered are not read; the second
-    /// part of the answer is whether there were any.
+    /// The mailboxes and small rows that commits touch, and `more` small rows. With `cached` those mailboxes that are
+    /// remembered are not read; the second part of the answer is whether there were any.
     pub(super) async fn placing<'a>(
         &self,
         commits: impl Iterator<Item = &'a Commit>,
