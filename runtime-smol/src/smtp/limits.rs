@@ -2,7 +2,7 @@
 //! Counted in storage, so that all nodes count together.
 
 use protocol_core::message::Date;
-use protocol_smtp::server::Refusal;
+use protocol_smtp::server::{Refusal, Service};
 use storage::{Charge, CounterKey, CounterKind, DomainSettings, Mailbox, Quota, Suppression};
 
 use super::session::Connection;
@@ -71,6 +71,10 @@ impl Quotas {
 impl Connection {
     /// The counter of a source in the window of now, and its limit; none where nothing is limited.
     fn rate(&self, what: &str, transfer: u64, submission: u64) -> Option<Charge> {
+        if self.service == Service::Lmtp {
+            // The one client of that port is our own transfer agent.
+            return None;
+        }
         let rates = &self.app.config.rate_limit;
         let ip = self.peer.ip().filter(|ip| rates.enabled && !rates.exempt_networks.contains(*ip))?;
         let (port, limit) =
