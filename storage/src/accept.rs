@@ -80,6 +80,7 @@ pub struct Queued {
 }
 
 /// An acceptance with its objects and rows made ready; nothing is written yet.
+#[derive(Default)]
 pub(crate) struct Plan {
     objects: Vec<(NewObject, TenantKey)>,
     commit: Commit,
@@ -100,7 +101,21 @@ impl Storage {
         queued: &Spool,
         accept: Accept,
     ) -> Result<Vec<Placed>> {
-        let plan = self.inner.plan(delivered, queued, accept).await?;
+        self.accept_with(delivered, queued, accept, []).await
+    }
+
+    /// The same, and in the same transaction all that `also` accepts; the answer's further places are its own.
+    pub async fn accept_with(
+        &self,
+        delivered: &Spool,
+        queued: &Spool,
+        accept: Accept,
+        also: impl IntoIterator<Item = (Spool, Accept)>,
+    ) -> Result<Vec<Placed>> {
+        let mut plan = self.inner.plan(delivered, queued, accept).await?;
+        for (spool, accept) in also {
+            plan.join(self.inner.plan(&spool, &spool, accept).await?);
+        }
         self.durable(async move |inner| {
             let (objects, keys, commit) = plan.into_parts();
             let _flight = inner.begin_flight(keys.clone());
@@ -202,6 +217,19 @@ impl Inner {
 }
 
 impl Plan {
+    /// Makes one of both. A request has one key of idempotency at most: the first that is there.
+    pub(crate) fn join(&mut self, other: Plan) {
+        self.objects.extend(other.objects);
+        let (one, two) = (&mut self.commit, other.commit);
+        one.rows.extend(two.rows);
+        one.jobs.extend(two.jobs);
+        one.charges.extend(two.charges);
+        one.suppressions.extend(two.suppressions);
+        one.events.extend(two.events);
+        one.idempotency = one.idempotency.take().or(two.idempotency);
+        one.at = one.at.max(two.at);
+    }
+
     /// Objects, their names and the commit.
     pub(crate) fn into_parts(self) -> (Vec<(NewObject, TenantKey)>, Vec<ObjectKey>, Commit) {
         let keys = self.objects.iter().map(|(object, _)| object.key).collect();

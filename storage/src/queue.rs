@@ -3,7 +3,7 @@
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
-use crate::accept::Accept;
+use crate::accept::{Accept, Plan};
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage, now};
 use crate::objects::{ObjectKey, Place};
@@ -38,22 +38,23 @@ impl Storage {
         self.durable(async move |inner| inner.settle(inner.jobs.write((fence, write)).await.map(drop))).await
     }
 
-    /// Writes an attempt's result, and with it, in the same transaction, what `also` accepts: its objects are
+    /// Writes an attempt's result, and with it, in the same transaction, all that `also` accepts: its objects are
     /// written before. `update.also` must be empty. When the job is settled and was its message's last, the
-    /// body is deleted. The answer is where the rows of `also` went.
+    /// body is deleted. The answer is where the rows of `also` went, in order.
     pub async fn save_job(
         &self,
         job: &Job,
         mut update: JobUpdate,
-        also: Option<(Spool, Accept)>,
+        also: impl IntoIterator<Item = (Spool, Accept)>,
     ) -> Result<Vec<Placed>> {
         if update.also != Commit::default() {
             return Err(Refusal::Invalid("what goes with a result is given by its content".into()).into());
         }
-        let (objects, keys, commit) = match also {
-            Some((spool, accept)) => self.inner.plan(&spool, &spool, accept).await?.into_parts(),
-            None => Default::default(),
-        };
+        let mut plan = Plan::default();
+        for (spool, accept) in also {
+            plan.join(self.inner.plan(&spool, &spool, accept).await?);
+        }
+        let (objects, keys, commit) = plan.into_parts();
         update.also = commit;
         let fence = Fence { job: job.spec.id, epoch: job.epoch };
         let body = ObjectKey::queued(job.spec.org, job.spec.message);

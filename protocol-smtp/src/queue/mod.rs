@@ -18,6 +18,7 @@ mod classify;
 mod decide;
 mod destination;
 mod events;
+mod home;
 mod line;
 mod policy;
 mod settle;

@@ -56,7 +56,7 @@ impl Job {
     }
 }
 
-/// DELIVERBY of a message (RFC 2852), counted from when it was accepted.
+/// DELIVERBY of a message (RFC 2852), counted from when it was accepted, or from its release when it was held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeliverBy {
     /// The deadline.
@@ -68,7 +68,7 @@ pub struct DeliverBy {
 }
 
 impl DeliverBy {
-    /// As the parameter says, for a message that is accepted now.
+    /// As the parameter says, for a message that is accepted, or will be released, `now`.
     pub fn new(by: By, now: Timestamp) -> DeliverBy {
         let at = Timestamp(now.0.saturating_add(i64::from(by.secs) * 1_000));
         DeliverBy { at, give_up: by.give_up, trace: by.trace }

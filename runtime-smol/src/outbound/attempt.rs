@@ -59,6 +59,13 @@ pub struct Attempted {
     pub took: Duration,
 }
 
+impl Attempted {
+    /// An attempt that came to nothing, and counts as none.
+    pub fn nothing() -> Attempted {
+        Attempted { verdicts: Vec::new(), health: Health::Good, tried: HashMap::new(), took: Duration::ZERO }
+    }
+}
+
 /// What an attempt wants of a host.
 struct Wanted {
     demand: TlsDemand,

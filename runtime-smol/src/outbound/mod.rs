@@ -4,6 +4,7 @@
 mod attempt;
 mod convert;
 mod dial;
+mod home;
 mod kept;
 mod lease;
 mod noted;
@@ -36,8 +37,10 @@ use crate::wire::wall_now;
 use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
 use convert::fence_of;
+use home::Homes;
 use kept::Kept;
 use lease::{Anchor, Lease, lengthened, shortened};
+pub(crate) use notice::{Told, compose};
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
@@ -72,6 +75,8 @@ struct Held {
     control: Option<Sender<Control>>,
     /// Where each recipient was tried, for its delivery record.
     tried: HashMap<u16, Tried>,
+    /// Where the mail of recipients goes who live here.
+    homes: Homes,
 }
 
 /// The worker's shared state: effects run in tasks of their own.
@@ -243,6 +248,9 @@ impl Worker {
             }
             Effect::Deliver { fence, recipients, attempt, .. } => {
                 let (job, lease, control) = self.begin_attempt(fence)?;
+                if let Some(outcome) = self.at_home(&job, &recipients, fence).await {
+                    return Some(self.attempted(fence, attempt, outcome));
+                }
                 let means = (&*self.app, &self.kept);
                 let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
                 let mut tried =
@@ -312,7 +320,8 @@ impl Worker {
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
                     let lease = Lease::new(self.anchor, until);
-                    table.insert(key, Held { job, lease, control: None, tried: HashMap::new() });
+                    let held = Held { job, lease, control: None, tried: HashMap::new(), homes: Homes::new() };
+                    table.insert(key, held);
                 }
                 Event::Claimed(known)
             }
@@ -357,6 +366,23 @@ impl Worker {
         Ok(until)
     }
 
+    /// What becomes of recipients who live here; `None` when the job's domain is elsewhere.
+    async fn at_home(&self, job: &Job, recipients: &[u16], fence: Fence) -> Option<Attempted> {
+        match home::look_up(&self.app, job, recipients).await {
+            Ok(found) => {
+                let (outcome, homes) = found?;
+                let mut table = self.table();
+                let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;
+                held.homes = homes;
+                Some(outcome)
+            }
+            Err(error) => {
+                tracing::warn!(job = %job.spec.id, %error, "whether recipients live here could not be looked up");
+                Some(Attempted::nothing())
+            }
+        }
+    }
+
     /// The recipients that may be tried, and the verdict for those whose mail is held back: looked up when the attempt
     /// begins, whatever was known when the message was accepted (SPEC section 6).
     async fn not_suppressed(&self, job: &Job, recipients: Vec<u16>) -> (Vec<u16>, Vec<(u16, Verdict)>) {
@@ -390,6 +416,7 @@ impl Worker {
         let held = table.get_mut(&fence.job).filter(|h| h.job.epoch == fence.epoch)?;
         held.control = Some(sender);
         held.tried.clear();
+        held.homes.clear();
         Some((held.job.clone(), held.lease.clone(), receiver))
     }
 
@@ -410,12 +437,13 @@ impl Worker {
 
     async fn save(&self, fence: Fence, settlement: Settlement) -> Result<(), StoreError> {
         let held = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
-        let Some(Held { job, tried, .. }) = held else { return Err(StoreError::Stale) };
+        let Some(Held { job, tried, homes, .. }) = held else { return Err(StoreError::Stale) };
         let now = self.to_store(self.anchor.now());
         let settlement =
             Settlement { next_due: settlement.next_due.map(|due| self.to_store(due)), ..settlement };
-        let also = notice::build(&self.app, &job, &settlement, &tried, now).await?;
-        let has_jobs = also.as_ref().is_some_and(|(_, accept)| !accept.jobs.is_empty());
+        let mut also = home::placed(&self.app, &job, &settlement, &homes, now).await?;
+        also.extend(notice::build(&self.app, &job, &settlement, &tried, now).await?);
+        let has_jobs = also.iter().any(|(_, accept)| !accept.jobs.is_empty());
         let update = convert::update(&job, &settlement, &tried, now);
         match self.app.storage.save_job(&job, update, also).await {
             Ok(_) => {

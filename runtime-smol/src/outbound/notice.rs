@@ -5,21 +5,35 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use protocol_core::Timestamp;
-use protocol_core::message::Scanner;
+use protocol_core::message::{Edit, Scanner};
 use protocol_smtp::dsn::{self, Action, Dsn, Report, Returned};
 use protocol_smtp::queue::{NoticeKind, Settlement, StoreError};
-use protocol_smtp::trace;
 use storage::directory::{Resolution, resolve};
-use storage::{
-    Accept, Deliver, FolderTarget, Job, JobId, JobRecipient, MessageId, NamedFlags, NewJob, Queued,
-    SpecialUse, Spool,
-};
+use storage::{Accept, Job, JobId, JobRecipient, MessageId, NewJob, OrgId, Queued, SpecialUse, Spool};
 
 use super::attempt::Tried;
 use super::convert::{deliver_by, with_status};
 use crate::app::App;
 use crate::signing::sign_whole;
-use crate::smtp::{canonical_text, domain_of};
+use crate::smtp::{Copies, canonical_text, domain_of, forward};
+
+/// What a notification tells, and of which message.
+pub(crate) struct Told<'a> {
+    /// For whom it is sent.
+    pub org: OrgId,
+    /// The message's reverse-path: who is told.
+    pub sender: &'a str,
+    /// When the message was accepted.
+    pub arrival: Timestamp,
+    /// ENVID in xtext.
+    pub envid: Option<&'a str>,
+    /// Whether the message demanded REQUIRETLS: so does what is said of it (RFC 8689 §5).
+    pub require_tls: bool,
+    /// What became of it.
+    pub reports: &'a [Report<'a>],
+    /// What of it goes back.
+    pub returned: Returned,
+}
 
 /// The notification that a settlement asks for and where it goes, to be written with the settlement. One
 /// settlement's notices are one message for one recipient: the sender.
@@ -33,27 +47,42 @@ pub async fn build(
     if settlement.notices.is_empty() || job.spec.sender.is_empty() {
         return Ok(None);
     }
-    let reports = reports(job, settlement, tried, app.config.outbound.retry.ttl);
-    let returned = returned(app, job, settlement).await?;
-    let id = MessageId::random();
-    let bytes = dsn::build(&Dsn {
-        hostname: &app.config.server.hostname,
-        id: &id.to_string(),
-        to: &job.spec.sender,
+    let told = Told {
+        org: job.spec.org,
+        sender: &job.spec.sender,
         arrival: job.spec.created,
         envid: job.spec.envid.as_deref(),
-        reports: &reports,
-        returned,
+        require_tls: job.spec.require_tls,
+        reports: &reports(job, settlement, tried, app.config.outbound.retry.ttl),
+        returned: returned(app, job, settlement).await?,
+    };
+    compose(app, told, now).await.map(Some).map_err(super::store_error)
+}
+
+/// A notification, signed and addressed: into the sender's folder when the sender is ours, else into the queue. What an
+/// alias sent on from here was sent under a reverse-path of ours that stands for another.
+pub(crate) async fn compose(app: &App, told: Told<'_>, now: Timestamp) -> storage::Result<(Spool, Accept)> {
+    let host = &app.config.server.hostname;
+    let original = forward::original(&app.storage, host, told.sender, now);
+    let to = original.as_deref().unwrap_or(told.sender);
+    let id = MessageId::random();
+    let bytes = dsn::build(&Dsn {
+        hostname: host,
+        id: &id.to_string(),
+        to,
+        arrival: told.arrival,
+        envid: told.envid,
+        reports: told.reports,
+        returned: told.returned,
         now,
     });
-    let signer = app.signing.for_host(&app.storage, &app.config.server.hostname).await;
-    let bytes = match signer.map_err(super::store_error)? {
+    let bytes = match app.signing.for_host(&app.storage, host).await? {
         Some(signer) => sign_whole(&signer, &bytes, now),
         None => bytes,
     };
     write_artifact(app, id, &bytes);
-    let accept = address(app, job, id, &bytes, now).await?;
-    Ok(Some((Spool::from_bytes(bytes), accept)))
+    let accept = address(app, to, (told.org, told.require_tls), (id, &bytes), now).await?;
+    Ok((Spool::from_bytes(bytes), accept))
 }
 
 fn reports<'a>(
@@ -126,44 +155,32 @@ async fn returned(app: &App, job: &Job, settlement: &Settlement) -> Result<Retur
     })
 }
 
-/// Into the sender's folder when the sender is ours, else into the queue.
 async fn address(
     app: &App,
-    job: &Job,
-    id: MessageId,
-    bytes: &[u8],
+    sender: &str,
+    (org, require_tls): (OrgId, bool),
+    (id, bytes): (MessageId, &[u8]),
     now: Timestamp,
-) -> Result<Accept, StoreError> {
-    let sender = canonical_text(&job.spec.sender);
-    let resolved = resolve(app.storage.store(), &app.config.server.hostname, std::slice::from_ref(&sender));
-    let resolution = resolved.await.map_err(super::store_error)?.pop();
-    let mut accept = Accept { recipients: vec![job.spec.sender.clone()], received: now, ..Accept::default() };
+) -> storage::Result<Accept> {
+    let host = &app.config.server.hostname;
+    let canonical = canonical_text(sender);
+    let resolution = resolve(app.storage.store(), host, std::slice::from_ref(&canonical)).await?.pop();
+    let mut accept = Accept { recipients: vec![sender.to_owned()], received: now, ..Accept::default() };
     match resolution {
         Some(Resolution::Local { mailboxes, .. }) => {
-            let mut scanner = Scanner::new().with_own_host(&app.config.server.hostname);
+            let mut scanner = Scanner::new().with_own_host(host);
             scanner.feed(bytes);
-            let structure = scanner.finish();
-            for (n, mailbox) in mailboxes.iter().enumerate() {
-                let prefix = [trace::return_path(""), trace::delivered_to(&job.spec.sender)].concat();
-                let mut structure = structure.clone();
-                structure.shift(prefix.len() as u64);
-                accept.deliveries.push(Deliver {
-                    org: mailbox.org,
-                    mailbox: mailbox.id,
-                    message: if n == 0 { id } else { MessageId::random() },
-                    prefix,
-                    skip: Vec::new(),
-                    folder: FolderTarget::Use(SpecialUse::Inbox),
-                    flags: NamedFlags::default(),
-                    internal_date: now,
-                    meta: structure.encode(),
-                    // A sender whose mailbox is full still hears that mail did not arrive.
-                    check_quota: false,
-                });
-            }
+            let (edit, structure) = (&Edit::default(), &scanner.finish());
+            let copies =
+                Copies { sender: "", received: &[], edit, structure, folder: SpecialUse::Inbox, now };
+            let each = mailboxes.iter().enumerate().map(|(n, mailbox)| {
+                let message = if n == 0 { id } else { MessageId::random() };
+                // A sender whose mailbox is full still hears that mail did not arrive.
+                copies.one(mailbox, sender, message, false)
+            });
+            accept.deliveries = each.collect();
         }
         Some(Resolution::NotLocal) => {
-            let org = job.spec.org;
             accept.queued = Some(Queued { org, message: id, prefix: Vec::new(), skip: Vec::new() });
             accept.jobs.push(NewJob {
                 id: JobId::random(),
@@ -171,15 +188,15 @@ async fn address(
                 message: id,
                 size: bytes.len() as u64,
                 sender: String::new(),
-                domain: domain_of(&job.spec.sender),
-                recipients: vec![JobRecipient::new(job.spec.sender.clone())],
+                domain: domain_of(sender),
+                recipients: vec![JobRecipient::new(sender)],
                 envid: None,
                 ret: None,
                 eight_bit: bytes.iter().any(|b| *b >= 0x80),
                 binary: false,
                 // The notification names its recipient in its own header.
-                smtputf8: !job.spec.sender.is_ascii(),
-                require_tls: job.spec.require_tls,
+                smtputf8: !sender.is_ascii(),
+                require_tls,
                 is_dsn: true,
                 created: now,
                 start: now,

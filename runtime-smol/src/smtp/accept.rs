@@ -4,21 +4,20 @@
 use std::sync::atomic::Ordering;
 
 use protocol_core::Timestamp;
-use protocol_core::address::Canonical;
 use protocol_core::auth::Iprev;
 use protocol_core::message::{Edit, Flags as Noticed, Structure};
+use protocol_core::time::Duration;
 use protocol_smtp::limits::OWN_RECEIVED_LOOP;
 use protocol_smtp::params::Body;
 use protocol_smtp::policy::Place;
+use protocol_smtp::queue::DeliverBy;
 use protocol_smtp::server::{Refusal, ServerSession, Service};
-use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
-use storage::{
-    Accept, Deliver, FolderTarget, JobId, JobRecipient, MessageId, NamedFlags, NewJob, OrgId, Queued,
-    SpecialUse,
-};
+use storage::{Accept, Deliver, JobId, JobRecipient, MessageId, NewJob, OrgId, Queued, SpecialUse};
 
 use super::bodies::{Form, Forms};
+use super::copies::Copies;
+use super::forward;
 use super::header::header_of;
 use super::limits::Quotas;
 use super::origin::Origin;
@@ -28,8 +27,6 @@ use crate::config::is_hostname;
 use crate::logging;
 use crate::metrics::METRICS;
 use crate::wire::{monotonic_now, wall_now};
-
-const DAY_SECS: i64 = 86_400;
 
 impl Connection {
     /// Makes a whole message durable; the answer is the queue ID that the client is shown.
@@ -83,22 +80,33 @@ impl Connection {
         };
         let ptr = iprev.as_ref().and_then(|iprev| iprev.name.as_deref()).filter(|name| is_hostname(name));
         let received = [judged.fields.clone(), self.received(transaction, ptr, id, session, now)].concat();
+        let folder = match judged.place {
+            Place::Inbox => SpecialUse::Inbox,
+            Place::Junk => SpecialUse::Junk,
+        };
+        let (sender, received) = (&transaction.sender, &received);
+        let copies = Copies { sender, received, edit: &edit, structure, folder, now };
         let accept = Accept {
             sender: transaction.sender.clone(),
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
-            deliveries: deliveries(transaction, id, structure, &edit, &received, judged.place, now),
+            deliveries: deliveries(transaction, id, &copies),
             ..Accept::default()
         };
         let (queued_form, queued_edit) = &for_queue;
         let mut accept =
-            self.with_jobs(accept, transaction, id, &queued_form.structure, queued_edit, &received, now);
+            self.with_jobs(accept, transaction, id, &queued_form.structure, queued_edit, received, now);
         if let Some(quotas) = &transaction.quotas {
             let (recipients, jobs) = (transaction.recipients.len(), accept.jobs.len());
             accept.charges = quotas.charges(recipients, jobs, self.app.storage.store_now());
         }
-        let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
-        let stored = self.app.storage.accept_forms(spool, &queued_form.spool, accept);
+        let told = match judged.sender_is_known && judged.place == Place::Inbox {
+            true => self.success_notice(transaction, &header, now).await.map_err(storage_failed)?,
+            false => None,
+        };
+        let local = accept.deliveries.len();
+        let queued = !accept.jobs.is_empty() || told.as_ref().is_some_and(|(_, told)| !told.jobs.is_empty());
+        let stored = self.app.storage.accept_with(spool, &queued_form.spool, accept, told);
         stored.await.map_err(storage_failed)?;
         METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
         if self.app.repeats.is_repeat(transaction, hasher, monotonic_now()) {
@@ -114,22 +122,16 @@ impl Connection {
 
     /// A bounce that comes back to a sender we rewrote goes on to the original sender.
     pub(super) async fn bounce_target(&self, given: &str) -> Option<(String, OrgId)> {
-        let is_bounce = self.transaction.as_ref().is_some_and(|t| t.sender.is_empty());
-        let (local, domain) = given.rsplit_once('@')?;
-        if !is_bounce || !domain.eq_ignore_ascii_case(&self.app.config.server.hostname) {
-            return None;
-        }
-        let tag = |parts: &[&[u8]]| self.app.storage.keys().tag("srs", parts);
-        let target = srs::reverse(local, wall_now().secs() / DAY_SECS, &tag)?;
-        let org = self.app.storage.store().list_orgs().await.ok()?.first()?.id;
+        self.transaction.as_ref().filter(|t| t.sender.is_empty())?;
+        let (storage, host) = (&self.app.storage, &self.app.config.server.hostname);
+        let target = forward::original(storage, host, given, wall_now())?;
+        let org = storage.store().list_orgs().await.ok()?.first()?.id;
         Some((target, org))
     }
 
     /// The organisation whose alias sends mail on from here.
     pub(super) async fn forwarder(&self, given: &str) -> Option<(String, OrgId)> {
-        let address = Canonical::parse(given).ok()?;
-        let domain = self.app.storage.store().domain(address.domain()).await.ok()?;
-        Some((given.to_owned(), domain.org))
+        Some((given.to_owned(), forward::owner(&self.app.storage, given).await?))
     }
 
     fn received(
@@ -179,13 +181,15 @@ impl Connection {
         now: Timestamp,
     ) -> Accept {
         // What is due is compared with the store's clock, on whatever node.
-        let due = self.app.storage.store_now();
+        let wait = transaction.hold.as_ref().map_or(Duration::ZERO, |hold| hold.release.since(now));
+        let due = self.app.storage.store_now() + wait;
+        let deliver_by = transaction.by.map(|by| DeliverBy::new(by, due));
         let counted = transaction.quotas.as_ref().and_then(Quotas::counted);
-        for (n, ((org, domain, forwarded), group)) in (0..).zip(transaction.remote_groups()) {
-            let recipients = group.iter().map(|(recipient, remote)| JobRecipient {
+        for (n, ((org, domain, forwarded), group)) in (0..).zip(transaction.groups()) {
+            let recipients = group.iter().map(|(recipient, address)| JobRecipient {
                 notify: recipient.notify.clone(),
                 orcpt: recipient.orcpt.clone(),
-                ..JobRecipient::new(&remote.address)
+                ..JobRecipient::new(*address)
             });
             accept.jobs.push(NewJob {
                 id: JobId::of(id, n),
@@ -193,7 +197,8 @@ impl Connection {
                 message: id,
                 size: 0,
                 sender: if forwarded {
-                    self.forwarded_sender(&transaction.sender, now)
+                    let host = &self.app.config.server.hostname;
+                    forward::rewritten(&self.app.storage, host, &transaction.sender, now)
                 } else {
                     transaction.sender.clone()
                 },
@@ -211,18 +216,17 @@ impl Connection {
                 created: now,
                 start: due,
                 due,
-                deliver_by: None,
+                deliver_by: deliver_by.map(|by| storage::DeliverBy {
+                    at_ms: by.at.0,
+                    give_up: by.give_up,
+                    trace: by.trace,
+                }),
                 counted: counted.clone(),
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
         }
         accept
-    }
-
-    fn forwarded_sender(&self, sender: &str, now: Timestamp) -> String {
-        let tag = |parts: &[&[u8]]| self.app.storage.keys().tag("srs", parts);
-        srs::forward(sender, &self.app.config.server.hostname, now.secs() / DAY_SECS, &tag)
     }
 
     fn log_accepted(&self, transaction: &Transaction, id: MessageId, octets: u64) {
@@ -245,43 +249,11 @@ impl Connection {
     }
 }
 
-/// Each mailbox's own copy: its trace fields, and the structure as it is with them on top.
-fn deliveries(
-    transaction: &Transaction,
-    id: MessageId,
-    structure: &Structure,
-    edit: &Edit,
-    received: &[u8],
-    place: Place,
-    now: Timestamp,
-) -> Vec<Deliver> {
-    let folder = match place {
-        Place::Inbox => SpecialUse::Inbox,
-        Place::Junk => SpecialUse::Junk,
-    };
+/// Each mailbox's own copy, the first under the message's own ID.
+fn deliveries(transaction: &Transaction, id: MessageId, copies: &Copies<'_>) -> Vec<Deliver> {
     let each = transaction.deliveries().into_iter().enumerate().map(|(n, (mailbox, recipient))| {
-        let mut edit = edit.clone();
-        edit.prefix = [
-            trace::return_path(&transaction.sender),
-            trace::delivered_to(&recipient.given),
-            received.to_vec(),
-            edit.prefix,
-        ]
-        .concat();
-        let mut structure = structure.clone();
-        structure.apply(&edit);
-        Deliver {
-            org: mailbox.org,
-            mailbox: mailbox.id,
-            message: if n == 0 { id } else { MessageId::random() },
-            prefix: edit.prefix,
-            skip: edit.skip,
-            folder: FolderTarget::Use(folder),
-            flags: NamedFlags::default(),
-            internal_date: now,
-            meta: structure.encode(),
-            check_quota: !recipient.role,
-        }
+        let message = if n == 0 { id } else { MessageId::random() };
+        copies.one(mailbox, &recipient.given, message, !recipient.role)
     });
     each.collect()
 }

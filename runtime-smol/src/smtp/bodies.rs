@@ -18,13 +18,13 @@ const PIECE: usize = 64 * 1024;
 const GROWTH_MAX: u64 = 4;
 
 /// A message and its structure.
-pub(super) struct Form {
+pub(crate) struct Form {
     pub spool: Spool,
     pub structure: Structure,
 }
 
 /// A message as mailboxes get it, and as the queue gets it when that differs.
-pub(super) struct Forms {
+pub(crate) struct Forms {
     pub delivered: Form,
     pub queued: Option<Form>,
 }

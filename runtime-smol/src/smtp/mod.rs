@@ -2,17 +2,22 @@
 
 mod accept;
 mod bodies;
+mod copies;
+pub(crate) mod forward;
 mod header;
 mod limits;
 mod origin;
 mod recipients;
 mod repeats;
 mod session;
+mod success;
 mod transaction;
 mod verifier;
 
+pub(crate) use bodies::Forms;
+pub(crate) use copies::Copies;
 pub(crate) use limits::told as suppression_told;
 pub use repeats::Repeats;
 pub use session::{Configs, serve};
-pub(crate) use transaction::{canonical_text, domain_of};
+pub(crate) use transaction::{Incoming, canonical_text, domain_of};
 pub use verifier::{open_verifier, strictness};

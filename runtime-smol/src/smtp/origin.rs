@@ -77,12 +77,15 @@ pub(super) struct Judged {
     pub fields: Vec<u8>,
     /// The gateway's own field stands for ours and stays.
     pub keeps_results: bool,
+    /// Whether the reverse-path is its owner's: what is sent to it unasked reaches nobody who has nothing to do with
+    /// the message.
+    pub sender_is_known: bool,
 }
 
 impl Judged {
     /// Of mail that is not judged.
     fn nothing() -> Judged {
-        Judged { place: Place::Inbox, fields: Vec::new(), keeps_results: false }
+        Judged { place: Place::Inbox, fields: Vec::new(), keeps_results: false, sender_is_known: true }
     }
 }
 
@@ -176,8 +179,10 @@ impl Connection {
         };
         let own = &self.app.config.server.hostname;
         if let Some(said) = self.gateways_results(header, own) {
-            let place = policy::message(&terms, &said.spf(), &said.message())?;
-            return Ok(Judged { place, fields: Vec::new(), keeps_results: true });
+            let spf = said.spf();
+            let place = policy::message(&terms, &spf, &said.message())?;
+            let sender_is_known = spf.result == SpfResult::Pass;
+            return Ok(Judged { place, fields: Vec::new(), keeps_results: true, sender_is_known });
         }
         let found = verify(&self.app, spool, header, &spf, terms.null_sender).await?;
         count(&found);
@@ -189,7 +194,7 @@ impl Connection {
         let iprev = iprev.map(|iprev| (ip, iprev));
         let mut fields = trace::authentication_results(own, iprev, &spf, &transaction.sender, &found);
         fields.extend(trace::received_spf(own, &spf, &transaction.sender, helo, ip));
-        Ok(Judged { place, fields, keeps_results: false })
+        Ok(Judged { place, fields, keeps_results: false, sender_is_known: spf.result == SpfResult::Pass })
     }
 
     /// Notes for DMARC reports what was found and what became of it.

@@ -22,7 +22,7 @@ use crate::logging;
 use crate::metrics::METRICS;
 use crate::net;
 use crate::tls::{Alpn, Identity};
-use crate::wire::{Wire, monotonic_now};
+use crate::wire::{Wire, monotonic_now, wall_now};
 
 /// Octets received ahead of the machine: enough for large messages to move in large pieces.
 const RECEIVE_MAX: usize = 256 * 1024;
@@ -67,6 +67,9 @@ impl Configs {
             if !service.is_submission() {
                 made.message_max = config.smtp.max_message_bytes;
             }
+            // RFC 4865 §2 is for submission only; a deadline is kept from where the message enters.
+            made.extensions.future_release = service.is_submission();
+            made.extensions.deliver_by = service.is_submission();
             if service == Service::Transfer {
                 made.greet_delay = config.smtp.greet_delay;
             }
@@ -118,6 +121,9 @@ pub async fn serve(app: Arc<App>, incoming: net::Incoming) {
     }
     let binding = implicit.then(|| wire.tls_exporter().is_some());
     let mut session = ServerSession::new(config, binding, monotonic_now());
+    if service.is_submission() {
+        session.set_wall_clock(wall_now(), monotonic_now());
+    }
     let mut handler = Connection {
         app,
         service,
@@ -289,7 +295,8 @@ impl Connection {
             return ask.refuse(&Refusal::StorageFailed, session, out);
         };
         let origin = self.ask_about_sender(&sender, session);
-        let mut transaction = Transaction::new(sender, ask.params(), origin);
+        let org = self.account.as_ref().map(|account| account.org);
+        let mut transaction = Transaction::new(sender, ask.params(), origin, (org, wall_now()));
         (transaction.counted, transaction.quotas) = (counted, quotas);
         self.transaction = Some(Box::new(transaction));
         ask.accept(session, out);

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use protocol_core::Timestamp;
 use protocol_core::address::Canonical;
 use protocol_core::message::Scanner;
+use protocol_core::time::Duration;
 use protocol_smtp::address::Mailbox as Address;
-use protocol_smtp::params::{Body, MailParams, RcptParams, Ret};
+use protocol_smtp::params::{self, Body, By, MailParams, RcptParams, Ret};
 use storage::directory::Resolution;
 use storage::{Charge, Mailbox, MailboxId, OrgId, Spool};
 
@@ -26,6 +28,10 @@ pub struct Transaction {
     pub ret: Option<&'static str>,
     /// ENVID in xtext.
     pub envid: Option<String>,
+    /// HOLDFOR or HOLDUNTIL: nothing goes anywhere before, not even into a mailbox here.
+    pub hold: Option<Hold>,
+    /// BY.
+    pub by: Option<By>,
     /// Accepted recipients, in order.
     pub recipients: Vec<Recipient>,
     /// Answers for recipients that were looked up ahead of their RCPT.
@@ -38,6 +44,14 @@ pub struct Transaction {
     pub quotas: Option<Quotas>,
     /// Gives the place in the rate window back, when the message is refused.
     pub counted: Option<Charge>,
+}
+
+/// A message that its sender wants to leave later (RFC 4865).
+pub struct Hold {
+    /// When, by the wall clock.
+    pub release: Timestamp,
+    /// Whose mail it is.
+    pub org: OrgId,
 }
 
 /// A message as it arrives: kept in the spool, understood by the scanner.
@@ -80,7 +94,19 @@ pub struct Remote {
 pub type Group = (OrgId, String, bool);
 
 impl Transaction {
-    pub fn new(sender: String, params: &MailParams<'_>, origin: Origin) -> Transaction {
+    /// For mail of `org`, where a member of it logged in, at this time.
+    pub fn new(
+        sender: String,
+        params: &MailParams<'_>,
+        origin: Origin,
+        (org, now): (Option<OrgId>, Timestamp),
+    ) -> Transaction {
+        let release = params.hold.map(|hold| match hold {
+            params::Hold::For(secs) => now + Duration::from_secs(u64::from(secs)),
+            params::Hold::Until(at) => at,
+        });
+        // A time that is over is no hold: local copies need no detour through the queue.
+        let release = release.filter(|at| *at > now);
         Transaction {
             sender,
             body: params.body,
@@ -91,6 +117,8 @@ impl Transaction {
                 Ret::Headers => "HDRS",
             }),
             envid: params.envid.map(str::to_owned),
+            hold: release.zip(org).map(|(release, org)| Hold { release, org }),
+            by: params.by,
             recipients: Vec::new(),
             ahead: HashMap::new(),
             origin,
@@ -100,27 +128,47 @@ impl Transaction {
         }
     }
 
-    /// Each mailbox once, however many recipients lead to it, with the first recipient that did.
+    /// Each mailbox that gets its copy now, once, however many recipients lead to it, with the first recipient that did.
     pub fn deliveries(&self) -> Vec<(&Mailbox, &Recipient)> {
+        if self.hold.is_some() {
+            return Vec::new();
+        }
         let mut seen: BTreeSet<MailboxId> = BTreeSet::new();
         let each = self.recipients.iter().flat_map(|r| r.mailboxes.iter().map(move |m| (m, r)));
         each.filter(|(mailbox, _)| seen.insert(mailbox.id)).collect()
     }
 
-    /// Remote recipients by organisation, destination domain and whether the sender is rewritten; each address
-    /// once: one job for each group.
-    pub fn remote_groups(&self) -> BTreeMap<Group, Vec<(&Recipient, &Remote)>> {
-        let mut groups: BTreeMap<Group, Vec<(&Recipient, &Remote)>> = BTreeMap::new();
-        for recipient in &self.recipients {
-            for remote in &recipient.remote {
-                let key = (remote.org, domain_of(&remote.address), remote.forwarded);
-                let group = groups.entry(key).or_default();
-                if !group.iter().any(|(_, r)| r.address == remote.address) {
-                    group.push((recipient, remote));
-                }
+    /// What is queued: one job for each group, and in it each address once.
+    pub fn groups(&self) -> BTreeMap<Group, Vec<(&Recipient, &str)>> {
+        let mut groups: BTreeMap<Group, Vec<(&Recipient, &str)>> = BTreeMap::new();
+        for (key, recipient, address) in self.hold.as_ref().map_or_else(|| self.remote(), |h| self.held(h)) {
+            let group = groups.entry(key).or_default();
+            if !group.iter().any(|(_, other)| *other == address) {
+                group.push((recipient, address));
             }
         }
         groups
+    }
+
+    /// Addresses elsewhere.
+    fn remote(&self) -> Vec<(Group, &Recipient, &str)> {
+        let each = self.recipients.iter().flat_map(|r| r.remote.iter().map(move |remote| (r, remote)));
+        let keyed = each.map(|(r, remote)| {
+            ((remote.org, domain_of(&remote.address), remote.forwarded), r, remote.address.as_str())
+        });
+        keyed.collect()
+    }
+
+    /// All recipients as they were given. Those who live here are one group, whatever their domains: an alias and its
+    /// mailbox still get one copy.
+    fn held(&self, hold: &Hold) -> Vec<(Group, &Recipient, &str)> {
+        let lives_here = |r: &Recipient| !r.mailboxes.is_empty() || r.remote.iter().any(|r| r.forwarded);
+        let home = self.recipients.iter().find(|r| lives_here(r)).map(|r| domain_of(&r.given));
+        let keyed = self.recipients.iter().map(|r| {
+            let domain = home.clone().filter(|_| lives_here(r)).unwrap_or_else(|| domain_of(&r.given));
+            ((hold.org, domain, false), r, r.given.as_str())
+        });
+        keyed.collect()
     }
 }
 
