@@ -10,6 +10,7 @@ mod harness;
 mod imap_clients;
 mod inbound;
 mod kept;
+mod later;
 mod limits;
 mod mta_sts;
 mod nodes;
