@@ -334,7 +334,7 @@ fn pieces(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Without what could end a line or deceive a reader.
-fn clean(value: &str) -> String {
+pub(crate) fn clean(value: &str) -> String {
     let bad = |c: char| {
         c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
