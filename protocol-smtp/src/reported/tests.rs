@@ -91,6 +91,7 @@ fn what_this_server_writes_is_read() {
         status,
         remote: Some("mx.test"),
         diagnostic: "550 5.1.1 no such user".into(),
+        last_attempt: None,
         retry_until: None,
     };
     let reports = [
@@ -105,6 +106,7 @@ fn what_this_server_writes_is_read() {
         to: "sender@own.test",
         arrival: protocol_core::Timestamp(1_795_433_195_000),
         envid: Some("id+2B7"),
+        deliver_by: None,
         reports: &reports,
         returned: dsn::Returned::Header("Message-ID: <m@own.test>\r\nSubject: ä\r\n".into()),
         now: protocol_core::Timestamp(1_795_433_195_000),
