@@ -10,6 +10,7 @@ mod imap_server;
 mod input;
 mod message;
 mod policy;
+mod reported;
 mod sasl;
 mod smtp;
 mod smtp_client;
@@ -19,6 +20,7 @@ pub use imap::{imap_command, imap_framing, imap_response};
 pub use imap_server::imap_server;
 pub use message::message_structure;
 pub use policy::tls_policy;
+pub use reported::smtp_report;
 pub use sasl::sasl;
 pub use smtp::{smtp_command, smtp_reply, unstuffing};
 pub use smtp_client::smtp_client;
@@ -28,11 +30,12 @@ pub use smtp_server::smtp_server;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("smtp_command", smtp_command),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),
     ("smtp_client", smtp_client),
+    ("smtp_report", smtp_report),
     ("unstuffing", unstuffing),
     ("imap_command", imap_command),
     ("imap_response", imap_response),

@@ -4,8 +4,9 @@
 //! both share: addresses ([`address`]), commands ([`command`]), replies ([`reply`]) and dot-stuffing
 //! ([`stuffing`]). Bytes and answers go in, steps come out. And it is what a server decides about mail on its
 //! way out: when to try and what becomes of it ([`queue`]), where to and how safely ([`route`]), what the
-//! sender is told ([`dsn`]), what the message shows of it ([`trace`]) and what domains are told about TLS
-//! ([`tlsrpt`]). On its way in, it is what the checks of its origin lead to ([`policy`]).
+//! sender is told ([`dsn`]), what others report of it ([`reported`]), what the message shows of it ([`trace`]) and
+//! what domains are told about TLS ([`tlsrpt`]). On its way in, it is what the checks of its origin lead to
+//! ([`policy`]).
 //!
 //! **It is not** a runtime: it opens no socket, reads no clock, makes no random number, starts no thread and
 //! decides nothing that needs a database. It is `no_std` and holds no `unsafe`, so this is checked by the
@@ -32,6 +33,7 @@ pub mod params;
 pub mod policy;
 pub mod queue;
 pub mod reply;
+pub mod reported;
 mod rng;
 pub mod route;
 pub mod server;

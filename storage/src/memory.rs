@@ -501,6 +501,12 @@ impl Rows for MemoryRows {
         Ok(jobs.into_iter().take(limit).cloned().collect())
     }
 
+    async fn jobs_held(&self, org: OrgId, limit: usize) -> Result<Vec<JobRow>> {
+        let tables = self.read()?;
+        let held = |row: &&JobRow| row.job.state == JobState::Held && row.job.spec.org == org;
+        Ok(tables.jobs.values().filter(held).take(limit).cloned().collect())
+    }
+
     async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>> {
         let tables = self.read()?;
         let ended = tables.jobs.values().filter(|row| {

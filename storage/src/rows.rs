@@ -273,6 +273,8 @@ pub trait Rows: Send + Sync + 'static {
     async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>>;
     /// By time of acceptance, then ID.
     async fn jobs_oldest(&self, limit: usize) -> Result<Vec<JobRow>>;
+    /// Held jobs of an organisation, in any order, at most `limit`.
+    async fn jobs_held(&self, org: OrgId, limit: usize) -> Result<Vec<JobRow>>;
     /// Dead and cancelled jobs last changed before `before`, at most `limit`.
     async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>>;
     /// In the order of writing.

@@ -53,7 +53,10 @@ fn a_held_message_reaches_nobody_before_its_time_and_everybody_once_after_it() {
         assert_eq!(far.matches(&format!("\"to\": [\"{to}\"]")).count(), 1, "{far}");
     }
     let copy = inbox.python_ok("folder.py", &[BOB, "INBOX"]);
-    assert!(copy.starts_with("[\"Return-Path: <alice@example.test>\\r\\nDelivered-To: bob@example.test"), "{copy}");
+    assert!(
+        copy.starts_with("[\"Return-Path: <alice@example.test>\\r\\nDelivered-To: bob@example.test"),
+        "{copy}"
+    );
 }
 
 #[test]
@@ -71,7 +74,10 @@ fn a_recipient_that_is_gone_at_the_release_comes_back_to_the_sender() {
     assert!(bounces.contains("Action: failed") && bounces.contains("5.1.1"), "{bounces}");
     assert_eq!(bounces.lines().count(), 1, "{bounces}");
     assert_eq!(ids(&inbox, BOB), ["leaver"]);
-    assert!(inbox.cli_ok(&["suppression", "list", "--org", "test"]).trim().is_empty(), "it was an address of ours");
+    assert!(
+        inbox.cli_ok(&["suppression", "list", "--org", "test"]).trim().is_empty(),
+        "it was an address of ours"
+    );
 }
 
 #[test]
@@ -128,7 +134,10 @@ fn so14_success_is_told_for_mailboxes_here_and_only_to_senders_who_are_known() {
         &inbox,
         "told",
         "ENVID=q+2B1 RET=HDRS",
-        &["bob@example.test NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b+2Bx@example.test", "alice@example.test NOTIFY=NEVER"],
+        &[
+            "bob@example.test NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b+2Bx@example.test",
+            "alice@example.test NOTIFY=NEVER",
+        ],
     );
     let bounces = inbox.python_ok("bounces.py", &[ALICE]);
     for field in [

@@ -1,11 +1,14 @@
+use super::returned::is_text;
 use super::*;
+use alloc::string::ToString;
 use alloc::vec;
 
 const NOW: Timestamp = Timestamp(1_795_433_195_000);
 
 fn report<'a>(recipient: &'a str, action: Action, status: Status, diagnostic: &str) -> Report<'a> {
     let diagnostic = String::from(diagnostic);
-    Report { recipient, orcpt: None, action, status, remote: Some("mx.test"), diagnostic, retry_until: None }
+    let (remote, last_attempt) = (Some("mx.test"), Some(NOW));
+    Report { recipient, orcpt: None, action, status, remote, diagnostic, last_attempt, retry_until: None }
 }
 
 fn dsn<'a>(reports: &'a [Report<'a>], returned: Returned) -> Dsn<'a> {
@@ -15,6 +18,7 @@ fn dsn<'a>(reports: &'a [Report<'a>], returned: Returned) -> Dsn<'a> {
         to: "sender@own.test",
         arrival: Timestamp::from_secs(NOW.secs() - 3_600),
         envid: None,
+        deliver_by: None,
         reports,
         returned,
         now: NOW,
@@ -101,6 +105,75 @@ fn so14_a_delay_says_until_when() {
         "Content-Type: text/rfc822-headers\r\n",
     ] {
         assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn so14_a_deadline_of_the_sender_is_named() {
+    let reports = [report("b@mx.test", Action::Failed, Status::EXPIRED, "550 5.4.7 too late")];
+    let at = Timestamp::from_secs(NOW.secs() + 1_800);
+    let text = text(&Dsn { deliver_by: Some(at), ..dsn(&reports, Returned::Header(Vec::new())) });
+    let fields = "Arrival-Date: Mon, 23 Nov 2026 10:26:35 +0000\r\n\
+                  Deliver-By-Date: Mon, 23 Nov 2026 11:56:35 +0000\r\n\r\n";
+    assert!(text.contains(fields), "{text}");
+}
+
+/// Our own words are no reply, and nobody is named as having said them; what was not tried has no last attempt.
+#[test]
+fn so14_what_no_server_said_is_not_put_into_its_mouth() {
+    let mut own = report("b@mx.test", Action::Failed, Status::SUPPRESSED, "5.7.1 suppressed since yesterday");
+    own.last_attempt = None;
+    let reports = [own];
+    let text = text(&dsn(&reports, Returned::Header(Vec::new())));
+    assert!(text.contains("the server mx.test was tried last:\r\n"), "{text}");
+    assert!(text.contains("Diagnostic-Code: X-Inbox; 5.7.1 suppressed since yesterday\r\n"), "{text}");
+    for absent in ["Remote-MTA", "Last-Attempt-Date", "Will-Retry-Until", "Deliver-By-Date", "said"] {
+        assert!(!text.contains(absent), "{absent} in {text}");
+    }
+}
+
+#[test]
+fn so14_orcpt_comes_back_as_it_was_given() {
+    let original = |orcpt: Option<&str>, recipient: &str| {
+        let mut failed = report(recipient, Action::Failed, Status::PERMANENT, "550 no");
+        failed.orcpt = orcpt;
+        let text = text(&dsn(&[failed], Returned::Header(Vec::new())));
+        let line = text.lines().find_map(|line| line.strip_prefix("Original-Recipient: "));
+        line.map(ToString::to_string)
+    };
+    for (orcpt, recipient, shown) in [
+        (None, "b@mx.test", None),
+        (Some("rfc822;b@mx.test"), "b@mx.test", Some("rfc822; b@mx.test")),
+        (Some("RFC822;B+2Bx+20y@mx.test"), "b@mx.test", Some("RFC822; B+x y@mx.test")),
+        (Some("x400;/S+3Db/"), "b@mx.test", Some("x400; /S=b/")),
+        // RFC 6533 §3: raw where the notification is international, escaped where it is not.
+        (Some("utf-8;ä@mx.test"), "ä@mx.test", Some("utf-8; ä@mx.test")),
+        (Some("utf-8;ä@mx.test"), "b@mx.test", Some("utf-8; \\x{E4}@mx.test")),
+        (Some("utf-8;\\x{E4}@mx.test"), "ä@mx.test", Some("utf-8; \\x{E4}@mx.test")),
+        // What cannot be read is left out.
+        (Some("rfc822;a+0D+0A"), "b@mx.test", None),
+        (Some("rfc822"), "b@mx.test", None),
+    ] {
+        assert_eq!(original(orcpt, recipient).as_deref(), shown, "{orcpt:?}");
+    }
+}
+
+#[test]
+fn so14_ret_decides_what_goes_back_of_a_failed_message_that_fits() {
+    let plain =
+        Returnable { ret: Some("FULL"), size: RETURNED_MAX as u64, binary: false, require_tls: false };
+    for (message, action, whole) in [
+        (plain, Action::Failed, true),
+        (plain, Action::Delayed, false),
+        (plain, Action::Relayed, false),
+        (plain, Action::Delivered, false),
+        (Returnable { ret: Some("HDRS"), ..plain }, Action::Failed, false),
+        (Returnable { ret: None, ..plain }, Action::Failed, false),
+        (Returnable { size: RETURNED_MAX as u64 + 1, ..plain }, Action::Failed, false),
+        (Returnable { binary: true, ..plain }, Action::Failed, false),
+        (Returnable { require_tls: true, ..plain }, Action::Failed, false),
+    ] {
+        assert_eq!(returns_whole(message, action), whole, "{message:?} {action:?}");
     }
 }
 

@@ -8,14 +8,14 @@ use protocol_core::Timestamp;
 use protocol_core::address::canonical_domain;
 use protocol_core::message::Edit;
 use protocol_smtp::params::Body;
-use protocol_smtp::queue::{Health, Settlement, State, StoreError, Verdict};
+use protocol_smtp::queue::{Settlement, State, StoreError, Verdict};
 use protocol_smtp::server::Refusal;
 use storage::directory::{Resolution, resolve};
 use storage::{
     Accept, Job, JobId, JobRecipient, Mailbox, MessageId, NewJob, OrgId, Queued, SpecialUse, Spool,
 };
 
-use super::attempt::{Attempted, Tried};
+use super::attempt::Attempted;
 use super::source::PIECE;
 use super::store_error;
 use crate::app::App;
@@ -43,7 +43,7 @@ pub async fn look_up(
         return Ok(None);
     }
     let began = super::monotonic();
-    let (mut verdicts, mut homes, mut tried) = (Vec::new(), Homes::new(), HashMap::new());
+    let (mut verdicts, mut homes) = (Vec::new(), Homes::new());
     for index in recipients {
         let Some(row) = job.spec.recipients.get(usize::from(*index)) else { continue };
         match look_up_one(app, &row.address).await? {
@@ -53,10 +53,9 @@ pub async fn look_up(
             }
             Err(why) => verdicts.push((*index, Verdict::refused_here(&why))),
         }
-        let host = app.config.server.hostname.clone();
-        tried.insert(*index, Tried { host, tls: "here".to_owned() });
     }
-    Ok(Some((Attempted { verdicts, health: Health::Good, tried, took: began.elapsed() }, homes)))
+    let outcome = Attempted { verdicts, took: began.elapsed(), ..Attempted::nothing() };
+    Ok(Some((outcome, homes)))
 }
 
 async fn is_here(app: &App, job: &Job) -> storage::Result<bool> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocol_core::Timestamp;
 use protocol_core::message::{Edit, Scanner};
-use protocol_smtp::dsn::{self, Action, Dsn, Report, Returned};
-use protocol_smtp::queue::{NoticeKind, Settlement, StoreError};
+use protocol_smtp::dsn::{self, Action, Dsn, Report, Returnable, Returned, returns_whole};
+use protocol_smtp::queue::{NoticeKind, Settlement, State, StoreError};
 use storage::directory::{Resolution, resolve};
 use storage::{Accept, Job, JobId, JobRecipient, MessageId, NewJob, OrgId, Queued, SpecialUse, Spool};
 
@@ -27,6 +27,8 @@ pub(crate) struct Told<'a> {
     pub arrival: Timestamp,
     /// ENVID in xtext.
     pub envid: Option<&'a str>,
+    /// The sender's deadline.
+    pub deliver_by: Option<Timestamp>,
     /// Whether the message demanded REQUIRETLS: so does what is said of it (RFC 8689 §5).
     pub require_tls: bool,
     /// What became of it.
@@ -52,8 +54,9 @@ pub async fn build(
         sender: &job.spec.sender,
         arrival: job.spec.created,
         envid: job.spec.envid.as_deref(),
+        deliver_by: job.spec.deliver_by.map(|by| Timestamp(by.at_ms)),
         require_tls: job.spec.require_tls,
-        reports: &reports(job, settlement, tried, app.config.outbound.retry.ttl),
+        reports: &reports(job, settlement, tried, app.config.outbound.retry.ttl, now),
         returned: returned(app, job, settlement).await?,
     };
     compose(app, told, now).await.map(Some).map_err(super::store_error)
@@ -72,6 +75,7 @@ pub(crate) async fn compose(app: &App, told: Told<'_>, now: Timestamp) -> storag
         to,
         arrival: told.arrival,
         envid: told.envid,
+        deliver_by: told.deliver_by,
         reports: told.reports,
         returned: told.returned,
         now,
@@ -90,11 +94,13 @@ fn reports<'a>(
     settlement: &'a Settlement,
     tried: &'a HashMap<u16, Tried>,
     ttl: Duration,
+    now: Timestamp,
 ) -> Vec<Report<'a>> {
     // Both in the store's time. A deadline of mode R ends all attempts (RFC 2852 §4).
     let end = job.spec.deliver_by.and_then(|by| deliver_by(by, 0).end());
     let ttl_end = job.spec.start + ttl;
     let retry_until = end.map_or(ttl_end, |end| end.min(ttl_end));
+    let attempted = settlement.attempts > job.attempts;
     let mut reports = Vec::new();
     for notice in &settlement.notices {
         for index in &notice.recipients {
@@ -105,15 +111,12 @@ fn reports<'a>(
             reports.push(Report {
                 recipient: &row.address,
                 orcpt: row.orcpt.as_deref(),
-                action: match notice.kind {
-                    NoticeKind::Failed => Action::Failed,
-                    NoticeKind::Delayed => Action::Delayed,
-                    NoticeKind::Relayed => Action::Relayed,
-                    NoticeKind::Delivered => Action::Delivered,
-                },
+                action: action(notice.kind),
                 status: change.status,
-                remote: tried.get(index).map(|t| t.host.as_str()),
+                // The name alone, without the address that is shown with it.
+                remote: tried.get(index).and_then(|t| t.host.split(' ').next()),
                 diagnostic: with_status(change.status, &change.reply),
+                last_attempt: (attempted && change.recipient.state != State::Suppressed).then_some(now),
                 retry_until: (notice.kind == NoticeKind::Delayed).then_some(retry_until),
             });
         }
@@ -121,13 +124,21 @@ fn reports<'a>(
     reports
 }
 
-/// What of the message goes back (RFC 3461 §4.3): all of a failed one when RET=FULL asks for it, else its header.
+fn action(kind: NoticeKind) -> Action {
+    match kind {
+        NoticeKind::Failed => Action::Failed,
+        NoticeKind::Delayed => Action::Delayed,
+        NoticeKind::Relayed => Action::Relayed,
+        NoticeKind::Delivered => Action::Delivered,
+    }
+}
+
+/// What of the message goes back.
 async fn returned(app: &App, job: &Job, settlement: &Settlement) -> Result<Returned, StoreError> {
-    let failed = settlement.notices.iter().any(|n| n.kind == NoticeKind::Failed);
-    // Binary octets have no place in a notification, whose own lines must be lines.
-    let fits = job.spec.size <= dsn::RETURNED_MAX as u64 && !job.spec.binary;
-    // RFC 8689 §5: a message that demanded REQUIRETLS does not come back whole.
-    let full = failed && job.spec.ret.as_deref() == Some("FULL") && fits && !job.spec.require_tls;
+    let NewJob { ref ret, size, binary, require_tls, .. } = job.spec;
+    let worst = settlement.notices.iter().map(|notice| action(notice.kind)).min();
+    let message = Returnable { ret: ret.as_deref(), size, binary, require_tls };
+    let full = worst.is_some_and(|worst| returns_whole(message, worst));
     let mut object = match app.storage.open_queued(job.spec.org, job.spec.message).await {
         Ok(object) => object,
         Err(error) => {

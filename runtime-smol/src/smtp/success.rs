@@ -36,6 +36,7 @@ impl Connection {
                 status: Status::new(2, 1, 5),
                 remote: None,
                 diagnostic: reply.clone(),
+                last_attempt: None,
                 retry_until: None,
             })
             .collect();
@@ -50,6 +51,7 @@ impl Connection {
             sender: &transaction.sender,
             arrival: now,
             envid: transaction.envid.as_deref(),
+            deliver_by: None,
             require_tls: transaction.require_tls,
             reports: &reports,
             returned: Returned::Header(header),

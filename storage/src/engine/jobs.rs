@@ -166,23 +166,35 @@ impl<R: Rows> Engine<R> {
         Ok(self.rows.jobs(&[id]).await?.into_iter().next())
     }
 
-    /// Cancels all that an organisation has queued. Who holds one of its jobs is fenced, and sends it no more.
+    /// Cancels all that an organisation has queued, held jobs too. Who holds one of its jobs is fenced, and sends it
+    /// no more.
     pub(super) async fn cancel_jobs_of(&self, org: OrgId) -> Result<()> {
         let (mut tries, end) = (0, Timestamp(i64::MAX));
         loop {
             let due = self.rows.due(org, end, end, CLEAN_BATCH).await?;
+            let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
+            let mut rows = self.rows.jobs(&ids).await?;
             if due.is_empty() {
+                // What is held stands in no line.
+                rows = self.rows.jobs_held(org, CLEAN_BATCH).await?;
+            }
+            if due.is_empty() && rows.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
             let now = self.rows.now().await?;
+            let counters = rows.iter().filter_map(|row| counter_of(&row.job)).map(SlotKey::Counter);
+            let mut slots = StagedSlots::read(&self.rows, counters.collect()).await?;
             let mut writes = Writes::default();
-            for mut row in self.rows.jobs(&ids).await? {
+            for mut row in rows {
                 let before = row.due_at();
                 cancel(&mut row, now, &mut writes);
                 row.job.updated = now;
+                if let Some(counter) = counter_of(&row.job) {
+                    slots.charge(&counter, -1);
+                }
                 writes.job(before, row);
             }
+            writes.slots = slots.writes();
             // What has no job any more is no line to stand in.
             let moved = writes.due_gone.clone();
             writes.due_gone.extend(due.into_iter().filter(|key| !moved.contains(key)));

@@ -384,6 +384,12 @@ impl Rows for SurrealRows {
         many("job", self.calls.read(query, limit).await?, codec::read_job)
     }
 
+    async fn jobs_held(&self, org: OrgId, limit: usize) -> Result<Vec<JobRow>> {
+        let query = "SELECT * FROM outbound_queue WHERE state = 'held' AND org = $org LIMIT $limit";
+        let bound = bind([("org", id(org.0)), ("limit", int(limit as u64))]);
+        many("job", self.calls.read(query, bound).await?, codec::read_job)
+    }
+
     async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>> {
         let query = "SELECT * FROM outbound_queue
             WHERE state IN ['dead', 'cancelled'] AND updated < $before LIMIT $limit";

@@ -250,16 +250,25 @@ pub async fn q12_a_leased_job_can_be_cancelled_until_its_final_dot(store: S) {
 
 pub async fn q12_the_jobs_of_a_deleted_organisation_are_cancelled(store: S) {
     let (gone, stays) = (org(&store, "gone").await, org(&store, "stays").await);
-    let (leased, waiting) = (job(gone, at(1), &["a@example.net"]), job(gone, at(50), &["b@example.net"]));
+    let counted = |at, to: &str| NewJob { counted: Some("gone.test".into()), ..job(gone, at, &[to]) };
+    let (leased, waiting) = (counted(at(1), "a@example.net"), counted(at(50), "b@example.net"));
+    let held = counted(at(40), "d@example.net");
     let other = job(stays, at(60), &["c@example.net"]);
-    queue(&store, vec![leased.clone(), waiting.clone(), other.clone()]).await;
-    let held = claim(&store, "w", at(10), 1).await.remove(0);
+    let counter = CounterKey::queued_jobs("gone.test");
+    let charge = Charge { counter: counter.clone(), amount: 3, limit: 3, quota: Quota::QueuedJobs };
+    let jobs = vec![leased.clone(), waiting.clone(), held.clone(), other.clone()];
+    let commit = Commit { jobs, charges: vec![charge], ..Commit::default() };
+    store.commit_batch(vec![commit]).await.remove(0).unwrap();
+    store.act_on_job(held.id, JobAction::Hold, at(2)).await.unwrap();
+    let claimed = claim(&store, "w", at(10), 1).await.remove(0);
     store.delete_org("gone").await.unwrap();
-    let late = store.dot_sent(fence(&held), &[0], at(11), secs(LEASE)).await;
+    let late = store.dot_sent(fence(&claimed), &[0], at(11), secs(LEASE)).await;
     assert_eq!(late, Err(Refusal::Fenced.into()), "no final dot is written for it");
-    for id in [leased.id, waiting.id] {
+    for id in [leased.id, waiting.id, held.id] {
         assert_eq!(store.job(id).await.unwrap().0.unwrap().state, JobState::Cancelled);
     }
+    // Whoever has the domain next begins with nothing.
+    assert_eq!(store.counters(&[counter]).await.unwrap(), [0]);
     let left: Vec<JobId> = claim(&store, "w", at(9_000), 9).await.iter().map(|job| job.spec.id).collect();
     assert_eq!(left, [other.id]);
 }

@@ -42,6 +42,7 @@ pub fn build(
         to: sender,
         arrival: job.spec.created,
         envid: job.spec.envid.as_deref(),
+        deliver_by: None,
         reports: &reports,
         returned: Returned::Header(header.unwrap_or_default()),
         now,
@@ -75,6 +76,7 @@ fn reports<'a>(
                 status: change.status,
                 remote: hosts.get(index).map(String::as_str),
                 diagnostic: with_status(change.status, &change.reply),
+                last_attempt: Some(now),
                 retry_until: (notice.kind == NoticeKind::Delayed).then_some(job.spec.start + ttl),
             });
         }

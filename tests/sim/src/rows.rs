@@ -67,6 +67,7 @@ reads! {
     due_first(org: OrgId) -> Option<Timestamp>;
     jobs(ids: &[JobId]) -> Vec<JobRow>;
     jobs_oldest(limit: usize) -> Vec<JobRow>;
+    jobs_held(org: OrgId, limit: usize) -> Vec<JobRow>;
     jobs_ended(before: Timestamp, limit: usize) -> Vec<JobRow>;
     deliveries(job: JobId) -> Vec<DeliveryRecord>;
     deliveries_between(jobs: RangeInclusive<JobId>) -> Vec<(JobId, DeliveryRecord)>;
