@@ -74,10 +74,8 @@ fn a_recipient_that_is_gone_at_the_release_comes_back_to_the_sender() {
     assert!(bounces.contains("Action: failed") && bounces.contains("5.1.1"), "{bounces}");
     assert_eq!(bounces.lines().count(), 1, "{bounces}");
     assert_eq!(ids(&inbox, BOB), ["leaver"]);
-    assert!(
-        inbox.cli_ok(&["suppression", "list", "--org", "test"]).trim().is_empty(),
-        "it was an address of ours"
-    );
+    let suppressed = inbox.cli_json(&["suppression", "list", "--json"]);
+    assert_eq!(suppressed, serde_json::json!([]), "it was an address of ours");
 }
 
 #[test]
@@ -143,7 +141,7 @@ fn so14_success_is_told_for_mailboxes_here_and_only_to_senders_who_are_known() {
     for field in [
         "Reporting-MTA: dns; mx.example.test",
         "Original-Envelope-Id: q+1",
-        "Original-Recipient: rfc822;b+x@example.test",
+        "Original-Recipient: rfc822; b+x@example.test",
         "Final-Recipient: rfc822; bob@example.test",
         "Action: delivered",
         "Status: 2.1.5",

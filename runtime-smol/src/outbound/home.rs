@@ -165,13 +165,14 @@ async fn onward(
     let domains: BTreeSet<String> = addresses.iter().map(|address| domain_of(address)).collect();
     for (n, domain) in (0..).zip(domains) {
         let group = addresses.iter().filter(|address| domain_of(address) == domain);
+        let recipients = group.map(|address| JobRecipient::new(*address)).collect();
         accept.jobs.push(NewJob {
             id: JobId::of(id, n),
             org: owner,
             message: id,
             sender: forward::rewritten(&app.storage, &app.config.server.hostname, &job.spec.sender, now),
             domain,
-            recipients: group.map(|address| JobRecipient::new(*address)).collect(),
+            recipients,
             created: now,
             start: now,
             due: now,

@@ -9,7 +9,9 @@ use futures_lite::future;
 use message_auth::Pending;
 use message_auth::aggregate::{Disposition, Observation};
 use protocol_core::address::Canonical;
-use protocol_core::auth::{DkimResult, DmarcResult, Iprev, IprevResult, MessageResults, Spf, SpfIdentity};
+use protocol_core::auth::{
+    DkimResult, DmarcResult, Iprev, IprevResult, MessageResults, Spf, SpfIdentity, SpfResult,
+};
 use protocol_core::message::Fields;
 use protocol_core::message::from::{from_addresses, from_domains};
 use protocol_core::message::header::is_authentication_results_by;
