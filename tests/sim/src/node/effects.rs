@@ -69,11 +69,16 @@ impl Worker {
             }
             Effect::Deliver { fence, recipients, attempt, .. } => {
                 let Some((job, control)) = self.begin_attempt(fence) else { return };
-                let found = attempt::run(&self, &job, &recipients, attempt, fence, control, &phase).await;
-                match found {
-                    Some(found) => self.attempted(fence, found),
-                    None => return,
+                phase.now("look up who is suppressed");
+                let (recipients, held_back, looked) = self.not_suppressed(&job, recipients).await;
+                // The process may have been stopped while it asked.
+                if looked.is_some() && !self.holds_for(fence, Duration::ZERO) {
+                    return;
                 }
+                let what = attempt::What { job: &job, recipients: &recipients, number: attempt, looked };
+                let mut found = attempt::run(&self, what, fence, control, &phase).await;
+                found.verdicts.extend(held_back);
+                self.attempted(fence, found)
             }
             Effect::Save { fence, settlement } => {
                 phase.now("save");
@@ -141,6 +146,7 @@ impl Worker {
             self.claimed_late.store(true, Ordering::Relaxed);
         }
         jobs.retain(|job| job.state == JobState::Processing);
+        self.looks_at_claim(&jobs).await;
         let mut known = Vec::with_capacity(jobs.len());
         let mut table = lock(&self.held);
         for job in jobs {
@@ -224,11 +230,7 @@ impl Worker {
         Event::Attempted { fence, verdicts: found.verdicts, health: found.health }
     }
 
-    async fn save(
-        &self,
-        fence: Fence,
-        mut settlement: Settlement,
-    ) -> Result<(), StoreError> {
+    async fn save(&self, fence: Fence, mut settlement: Settlement) -> Result<(), StoreError> {
         let held = lock(&self.held).get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
         let Some(Held { job, hosts, .. }) = held else { return Err(StoreError::Stale) };
         let now = self.to_store(self.now());
@@ -237,6 +239,9 @@ impl Worker {
             settlement.next_due = settlement.next_due.map(|_| now);
         }
         let mut update = convert::update(&job, &settlement, &hosts, now);
+        if self.world.setup.limits.is_some() {
+            update.suppressions = convert::suppressions(&job, &settlement, now);
+        }
         update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
         if self.world.mutant == Some(Mutant::TwoDsns) {
             update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));

@@ -1,6 +1,11 @@
 //! A node: the queue machine, its store, its clocks, and a driver that carries out effects as the server's
 //! shell does. Everything here is lost in a crash.
 
+mod acts;
+mod effects;
+mod suppressed;
+mod time;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,6 +58,9 @@ pub struct Worker {
     held: Mutex<BTreeMap<JobKey, Held>>,
     queue: Mutex<Queue>,
     phases: Mutex<BTreeMap<u64, &'static str>>,
+    /// For planted faults: the quotas that this process saw first, and who was suppressed at a claim.
+    first_quotas: Mutex<BTreeMap<usize, Quotas>>,
+    at_claim: Mutex<BTreeMap<JobId, Vec<SuppressionKey>>>,
 }
 
 enum Happened {
@@ -110,6 +118,8 @@ impl Worker {
             held: Mutex::default(),
             queue: Mutex::new(Queue::new(policy, NodeId(u64::from(group)), seed)),
             phases: Mutex::default(),
+            first_quotas: Mutex::default(),
+            at_claim: Mutex::default(),
         })
     }
 
@@ -254,6 +264,8 @@ impl Worker {
         self.world.exec.kill(self.group);
     }
 }
+
+pub use suppressed::keys;
 
 /// A fence as the books have it.
 pub fn claim_of(fence: Fence) -> (JobId, u64) {
