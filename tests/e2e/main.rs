@@ -17,6 +17,7 @@ mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod reports_in;
 mod scripted;
 mod signed;
 mod signing;

@@ -97,6 +97,7 @@ impl Connection {
             let (recipients, jobs) = (transaction.recipients.len(), accept.jobs.len());
             accept.charges = quotas.charges(recipients, jobs, self.app.storage.store_now());
         }
+        self.note_report(transaction, &forms.delivered, &mut accept).await?;
         let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
         let stored = self.app.storage.accept_forms(spool, &queued_form.spool, accept);
         stored.await.map_err(storage_failed)?;

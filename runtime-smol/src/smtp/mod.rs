@@ -7,6 +7,7 @@ mod limits;
 mod origin;
 mod recipients;
 mod repeats;
+mod reported;
 mod session;
 mod transaction;
 mod verifier;
