@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use protocol_smtp::queue::{DsnDuty, Verdict};
+use protocol_smtp::queue::Verdict;
 use storage::simulated::JobRow;
-use storage::{DeliveryRecord, JobEvent, JobId, JobRecipient, JobState, RecipientState};
+use storage::{DeliveryRecord, JobEvent, JobId, JobState, RecipientState};
 
 use super::reports::{Told, read};
-use super::{Books, Found, JobBook, Learnt, Message, nanos, notify_of};
+use super::{Books, Found, JobBook, Learnt, Message, nanos};
 use crate::db::{Applied, world_name};
 use crate::world::{MILLI, T0, World};
 

@@ -87,7 +87,7 @@ impl Worker {
 
     /// Cancels a job.
     pub fn cancel(self: &Arc<Self>, job: JobId) {
-        self.administer(format!("cancel {}", crate::db::world_name(job)), |worker| async move {
+        self.administer(format!("cancel {}", crate::db::world_name(job)), move |worker| async move {
             let now = worker.store_now().await;
             worker.store.cancel(job, now).await?;
             if worker.world.mutant == Some(Mutant::CancelTold) {
@@ -118,7 +118,7 @@ impl Worker {
     /// Holds mail back.
     pub fn suppress(self: &Arc<Self>, key: SuppressionKey) {
         let what = format!("suppress {} for {:?}", key.entry, key.org);
-        self.administer(what, |worker| async move {
+        self.administer(what, move |worker| async move {
             let now = worker.store_now().await;
             worker.store.suppress(key, now).await
         });
@@ -127,12 +127,12 @@ impl Worker {
     /// Lets mail go again.
     pub fn lift(self: &Arc<Self>, key: SuppressionKey) {
         let what = format!("lift {} for {:?}", key.entry, key.org);
-        self.administer(what, |worker| async move { worker.store.lift(&key).await.map(drop) });
+        self.administer(what, move |worker| async move { worker.store.lift(&key).await.map(drop) });
     }
 
     /// Edits the quotas of a home.
     pub fn edit(self: &Arc<Self>, home: usize, quotas: Quotas) {
-        self.administer(format!("home{home} may send {quotas:?}"), |worker| async move {
+        self.administer(format!("home{home} may send {quotas:?}"), move |worker| async move {
             let domain = &worker.world.setup.domains[home].name;
             worker.store.edit(domain, &quotas::settings(quotas)).await
         });
@@ -140,7 +140,7 @@ impl Worker {
 
     /// Deletes a home's organisation.
     pub fn delete_tenant(self: &Arc<Self>, home: usize) {
-        self.administer(format!("delete home{home}"), |worker| async move {
+        self.administer(format!("delete home{home}"), move |worker| async move {
             let now = worker.store_now().await;
             let domain = &worker.world.setup.domains[home].name;
             worker.store.delete_tenant(World::org(home), domain, now).await

@@ -12,18 +12,17 @@ use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
+use protocol_core::Timestamp;
 use protocol_core::time::Duration;
-use protocol_core::{Instant, Timestamp};
-use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Queue, StoreError, Verdict};
-use storage::{Error, Job, JobId, JobState, NewJob};
+use protocol_smtp::queue::{Event, Fence, JobKey, NodeId, Queue};
+use storage::{Job, JobId, JobState, SuppressionKey};
 
-use crate::attempt::{self, Attempted, Control};
+use crate::attempt::Control;
 use crate::clock::{Anchor, Clock};
-use crate::convert::{self, fence_of};
+use crate::convert::fence_of;
 use crate::exec::lock;
 use crate::front::Front;
-use crate::mutants::Mutant;
-use crate::notice;
+use crate::setup::Quotas;
 use crate::world::World;
 
 /// A job that this node holds.
