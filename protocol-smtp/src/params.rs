@@ -9,8 +9,8 @@ use crate::limits::{ENVID_MAX, ORCPT_MAX};
 mod values;
 mod words;
 
-pub use values::decode_xtext;
 use values::{body, by, date_time, decimal, flag, notify, orcpt, ret, xtext};
+pub use values::{decode_xtext, encode_xtext};
 use words::Words;
 
 /// BODY (RFC 6152 §3, RFC 3030 §3).

@@ -69,6 +69,11 @@ pub fn reverse(local: &str, day: i64, mac: Mac<'_>) -> Option<String> {
     }
 }
 
+/// Whether an address has the form of a rewritten one, whoever rewrote it.
+pub fn is_rewritten(address: &str) -> bool {
+    srs_parts(address).is_some()
+}
+
 enum Kind {
     First,
     Second,
@@ -185,6 +190,13 @@ mod tests {
         for foreign in ["user", "SRS0", "SRS0=", "SRS0=a=b", "SRS1=x", "SRS1=h=a=b", "SRSX=1=2=3=4"] {
             assert_eq!(reverse(foreign, 20_000, &mac), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_rewritten_address_is_known_by_its_form() {
+        let path = forward("user@example.net", "mx.example.org", 20_000, &mac);
+        assert!(is_rewritten(&path) && is_rewritten("srs1-x=y@z.test"));
+        assert!(!is_rewritten("user@example.net") && !is_rewritten("SRS0@x.test") && !is_rewritten(""));
     }
 
     #[test]

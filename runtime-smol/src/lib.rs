@@ -26,6 +26,7 @@ pub mod outbound;
 #[cfg(test)]
 #[path = "../../tests/ports.rs"]
 mod ports;
+mod reported;
 pub mod reports;
 pub mod serve;
 pub mod signing;

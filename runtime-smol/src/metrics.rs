@@ -62,6 +62,8 @@ pub struct Metrics {
     pub outbound_connections: Labelled,
     /// Outbound delivery attempts, by outcome.
     pub deliveries: Labelled,
+    /// What other servers reported of recipients of ours, by what they told.
+    pub reported: Labelled,
     /// Deliveries into mailboxes.
     pub local_deliveries: AtomicU64,
     /// When the certificate that we present ends, in seconds of the Unix epoch; 0 when that is not known.
@@ -88,6 +90,7 @@ pub static METRICS: Metrics = Metrics {
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
     outbound_connections: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
+    reported: Labelled(Mutex::new(BTreeMap::new())),
     local_deliveries: AtomicU64::new(0),
     certificate_not_after: AtomicI64::new(0),
     queue_depth: AtomicI64::new(0),
@@ -114,6 +117,7 @@ impl Metrics {
                 &self.outbound_connections,
             ),
             ("deliveries_total", "Delivery attempts for recipients.", "outcome", &self.deliveries),
+            ("reported_total", "What other servers reported of recipients.", "told", &self.reported),
         ];
         for (name, help, label, counter) in labelled {
             let _ = writeln!(out, "# HELP inbox_{name} {help}\n# TYPE inbox_{name} counter");

@@ -18,6 +18,7 @@ mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
+mod reports_in;
 mod scripted;
 mod signed;
 mod signing;

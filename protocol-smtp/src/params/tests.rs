@@ -61,6 +61,20 @@ fn si11_line_ends_in_xtext_are_refused() {
 }
 
 #[test]
+fn xtext_is_written_as_it_is_read() {
+    for (text, written) in [
+        ("a@b.test", "a@b.test"),
+        ("a+b=c@b.test", "a+2Bb+3Dc@b.test"),
+        ("\"a b\"@ü", "\"a+20b\"@+C3+BC"),
+        ("", ""),
+    ] {
+        assert_eq!(encode_xtext(text), written);
+        let octets: alloc::vec::Vec<u8> = decode_xtext(written).unwrap().collect();
+        assert_eq!(octets, text.as_bytes());
+    }
+}
+
+#[test]
 fn envid_and_orcpt_at_their_limits() {
     use alloc::{format, string::String};
     let long = |n: usize| String::from_utf8(alloc::vec![b'e'; n]).unwrap();

@@ -1,5 +1,8 @@
 //! The values of parameters: what is well-formed.
 
+use alloc::string::String;
+use core::fmt::Write as _;
+
 use protocol_core::Timestamp;
 use protocol_core::time::Civil;
 
@@ -169,6 +172,19 @@ pub fn decode_xtext(value: &str) -> Option<impl Iterator<Item = u8> + '_> {
         rest = tail;
         Some(octet)
     }))
+}
+
+/// Text as xtext (RFC 3461 §4): [`decode_xtext`] gives its octets back.
+pub fn encode_xtext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'!'..=b'~' if octet != b'+' && octet != b'=' => out.push(char::from(octet)),
+            // Writing to a string does not fail.
+            _ => drop(write!(out, "+{octet:02X}")),
+        }
+    }
+    out
 }
 
 fn hex(digit: u8) -> u8 {

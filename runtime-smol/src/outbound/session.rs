@@ -23,6 +23,7 @@ use super::convert::deliver_by;
 use super::kept::MESSAGES_MAX;
 use super::relay::Proof;
 use super::source::Source;
+use crate::reported::{self, Marks};
 use crate::tls;
 use crate::wire::Wire;
 
@@ -297,11 +298,14 @@ impl Attempt<'_> {
             Ok(mailbox) => Path::Mailbox(mailbox),
             Err(_) => Path::Null,
         };
+        let marks = if talk.session.extensions().dsn { self.marks().await } else { None };
         let mut recipients = Vec::with_capacity(talk.todo.len());
         for index in &talk.todo {
-            let Some(row) = spec.recipients.get(usize::from(*index)) else { continue };
+            let at = usize::from(*index);
+            let Some(row) = spec.recipients.get(at) else { continue };
             let Ok(mailbox) = Mailbox::parse(&row.address) else { continue };
-            let params = RcptParams { notify: row.notify.as_deref(), orcpt: row.orcpt.as_deref() };
+            let own = marks.as_ref().and_then(|marks| marks.orcpts.get(at)?.as_deref());
+            let params = RcptParams { notify: row.notify.as_deref(), orcpt: row.orcpt.as_deref().or(own) };
             recipients.push(Recipient { index: *index, path: Path::Mailbox(mailbox), params });
         }
         let mut envelope = Envelope {
@@ -320,7 +324,7 @@ impl Attempt<'_> {
                 Some("HDRS") => Some(Ret::Headers),
                 _ => None,
             },
-            envid: spec.envid.as_deref(),
+            envid: spec.envid.as_deref().or(marks.as_ref().map(|marks| &*marks.envid)),
             // Kept in the store's time.
             by: spec.deliver_by.map(|by| deliver_by(by, 0).remaining(self.app.storage.store_now())),
         };
@@ -345,6 +349,15 @@ impl Attempt<'_> {
             }
         }
         Ok(())
+    }
+
+    /// By what a report about the message would be known. It goes without when that cannot be looked up.
+    async fn marks(&self) -> Option<Marks> {
+        let marks = reported::marks(&self.app.storage, &self.job.spec).await;
+        marks.unwrap_or_else(|error| {
+            tracing::warn!(job = %self.job.spec.id, %error, "a message goes without an envelope identifier");
+            None
+        })
     }
 
     /// Octets of the message made 7-bit, when it can be.

@@ -100,6 +100,7 @@ impl Connection {
             let (recipients, jobs) = (transaction.recipients.len(), accept.jobs.len());
             accept.charges = quotas.charges(recipients, jobs, self.app.storage.store_now());
         }
+        self.note_report(transaction, &forms.delivered, &mut accept).await?;
         let told = match judged.sender_is_known && judged.place == Place::Inbox {
             true => self.success_notice(transaction, &header, now).await.map_err(storage_failed)?,
             false => None,

@@ -9,6 +9,7 @@ mod limits;
 mod origin;
 mod recipients;
 mod repeats;
+mod reported;
 mod session;
 mod success;
 mod transaction;

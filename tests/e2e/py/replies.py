@@ -1,13 +1,13 @@
 """Says MAIL, one RCPT each and, when one was accepted, DATA; prints a JSON list of [command, code, text].
 
-replies.py USER RCPT[,RCPT...]
+replies.py USER RCPT[,RCPT...] [MAIL parameter...]
 """
 import json
 import sys
 
 import clients
 
-user, rcpts = sys.argv[1:3]
+user, rcpts, *params = sys.argv[1:]
 smtp = clients.submission(user)
 told = []
 
@@ -17,7 +17,7 @@ def tell(command, answer):
     return answer[0]
 
 
-tell("MAIL", smtp.mail(user))
+tell("MAIL", smtp.mail(user, params))
 accepted = [r for r in rcpts.split(",") if tell(f"RCPT {r}", smtp.rcpt(r)) == 250]
 if accepted:
     text = f"From: {user}\r\nTo: {', '.join(accepted)}\r\nSubject: replies\r\n\r\nHello\r\n"

@@ -66,27 +66,40 @@ struct Talk {
     verdicts: Vec<(u16, Verdict)>,
 }
 
-/// Tries these recipients; none when the claim is lost and nothing is to be reported.
+/// What is tried.
+pub struct What<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// Its recipients that are tried.
+    pub recipients: &'a [u16],
+    /// Which attempt it is.
+    pub number: u32,
+    /// From when until when it was looked up who is suppressed, in true time.
+    pub looked: Option<(u64, u64)>,
+}
+
+/// Tries these recipients.
 pub async fn run(
     worker: &Arc<Worker>,
-    job: &Job,
-    recipients: &[u16],
-    number: u32,
+    what: What<'_>,
     fence: Fence,
     control: Receiver<Control>,
     phase: &Phase<'_>,
-) -> Option<Attempted> {
-    let world = &worker.world;
+) -> Attempted {
+    let What { job, recipients, .. } = what;
+    let (hosts, world) = (BTreeMap::new(), &worker.world);
+    if recipients.is_empty() {
+        return Attempted { verdicts: Vec::new(), health: Health::Good, hosts };
+    }
     let now = world.exec.now();
-    let begun = world.books().attempt_started(worker.node, claim_of(fence), recipients, number, now);
+    let begun = world.books().attempt_started(worker.node, claim_of(fence), &what, now);
     if let Err(why) = begun {
         world.fail(why);
     }
     world.count("attempt");
-    let hosts = BTreeMap::new();
     let mut attempt = Attempt { worker, job, fence, control, phase, hosts, stopped: false };
     let (verdicts, health) = attempt.walk(recipients).await;
-    Some(Attempted { verdicts, health, hosts: attempt.hosts })
+    Attempted { verdicts, health, hosts: attempt.hosts }
 }
 
 impl Attempt<'_> {

@@ -24,7 +24,7 @@ pub async fn supervise(world: Arc<World>, node: usize) {
         world.exec.death_of(group).await;
         lock(&world.nodes).remove(&node);
         world.count("node died");
-        let lost = if world.setup.embedded { world.db.crash(0) } else { 0 };
+        let lost = if world.setup.embedded { world.crash_database(0) } else { 0 };
         world.note(format_args!("n{node}: dead, {lost} commits lost"));
         let delay = if world.is_calm() { SECOND } else { world.rng().between(SECOND, 120 * SECOND) };
         world.exec.sleep(delay).await;
@@ -88,7 +88,7 @@ fn strike(world: &Arc<World>) {
         "link cut" | "database crash" if world.setup.embedded => world.exec.kill(group),
         "link cut" => world.db.cut(node, now + length * 6 * SECOND),
         "database crash" => {
-            let lost = world.db.crash(now + length * SECOND);
+            let lost = world.crash_database(now + length * SECOND);
             world.note(format_args!("db: {lost} commits lost"));
         }
         "conflict storm" => world.db.storm(now + length * SECOND),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_lite::future;
-use storage::{Error, JobId, JobRecipient, MessageId, NewJob, RecipientState};
+use storage::{Error, JobId, JobRecipient, MessageId, NewJob, RecipientState, Refusal};
 
 use crate::books::Message;
 use crate::exec::lock;
@@ -43,10 +43,14 @@ fn wish(world: &World, number: u64) -> Wish {
 /// Submits one message, as often as it takes.
 pub async fn submit(world: Arc<World>, number: u64) {
     let start = world.rng().below(world.setup.safety * 4 / 5);
+    let start = match world.setup.limits.as_ref().is_some_and(|limits| limits.rush) {
+        true => world.setup.safety / 5 + start % (20 * SECOND),
+        false => start,
+    };
     world.exec.sleep(start).await;
     let wish = wish(&world, number);
     let mut id = None;
-    loop {
+    while !world.books().is_closing(World::org(wish.home)) {
         // An unknown outcome is no failure: what comes next is another message.
         let message = id.unwrap_or_else(|| message(&world, &wish, number));
         let outcome = once(&world, &wish, message).await;
@@ -55,6 +59,12 @@ pub async fn submit(world: Arc<World>, number: u64) {
             Some(Ok(())) => {
                 let now = world.exec.now();
                 return world.books().acknowledged(message, now);
+            }
+            // Who may not send more goes away.
+            Some(Err(Error::Refused(Refusal::Quota(quota)))) => {
+                world.count("message over its quota");
+                let found = world.books().refused(message, quota);
+                return found.unwrap_or_else(|why| world.fail(why));
             }
             Some(Err(Error::OutcomeUnknown(_))) | None
                 if world.mutant == Some(Mutant::UnknownResubmitted) =>
@@ -77,7 +87,7 @@ async fn once(world: &Arc<World>, wish: &Wish, message: MessageId) -> Option<Res
     };
     let Some(worker) = worker else { return Some(Err(Error::Unavailable("nobody is there".into()))) };
     let (answer, answered) = async_channel::bounded(1);
-    worker.submit(jobs(world, wish, message), answer);
+    worker.submit(wish.home, message, jobs(world, wish, message), answer);
     drop(worker);
     let told = async { answered.recv().await.ok() };
     let tired = async {

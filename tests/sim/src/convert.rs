@@ -3,9 +3,15 @@
 use std::collections::BTreeMap;
 
 use protocol_core::Timestamp;
-use protocol_smtp::queue::{Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State};
+use protocol_smtp::queue::{
+    Failure, Fence, Job as QueueJob, JobKey, Notify, Recipient, Settlement, State,
+    SuppressionChange as Learnt,
+};
 use protocol_smtp::status::Status;
-use storage::{DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState};
+use storage::{
+    DeliveryRecord, Id, Job, JobEvent, JobId, JobRecipient, JobUpdate, RecipientState, SuppressionChange,
+    SuppressionSource,
+};
 
 /// Storage's fence.
 pub fn fence_of(fence: Fence) -> storage::Fence {
@@ -103,6 +109,26 @@ pub fn update(
         deliveries,
         ..JobUpdate::default()
     }
+}
+
+/// What an attempt teaches about addresses, as storage knows them. `now` is the store's.
+pub fn suppressions(job: &Job, settlement: &Settlement, now: Timestamp) -> Vec<SuppressionChange> {
+    let address = |index: &u16| Some(job.spec.recipients.get(usize::from(*index))?.address.clone());
+    let change = |learnt: &Learnt| {
+        Some(match learnt {
+            Learnt::Suppress { recipient, reason, lasts } => SuppressionChange::Suppress {
+                address: address(recipient)?,
+                reason: reason.clone(),
+                source: SuppressionSource::Bounce,
+                expires: Some(now + *lasts),
+            },
+            Learnt::SuspectDomain { reason, .. } => {
+                SuppressionChange::SuspectDomain { domain: job.spec.domain.clone(), reason: reason.clone() }
+            }
+            Learnt::Lift { recipient } => SuppressionChange::Delivered { address: address(recipient)? },
+        })
+    };
+    settlement.suppressions.iter().filter_map(change).collect()
 }
 
 /// The reply with its enhanced code in front when it does not show it itself.

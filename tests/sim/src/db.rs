@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use async_channel::Sender;
 use protocol_core::Timestamp;
 use storage::simulated::{ApplyError, DueKey, JobRow, Rows, Writes, memory_rows};
-use storage::{Error, JobId, MemoryRows};
+use storage::{CounterKey, Error, JobId, MemoryRows, Slot, SlotKey, SlotTable, SuppressionKey};
 
 use crate::exec::{WORLD, lock};
 use crate::mutants::Mutant;
@@ -119,6 +119,28 @@ impl Database {
         let of_home =
             |home| at_once(self.live.due(World::org(home), end, end, usize::MAX)).and_then(Result::ok);
         (0..8).filter_map(of_home).flatten().collect()
+    }
+
+    /// What is there when the world begins.
+    pub fn seed(&self, writes: Writes) {
+        self.live.replay(writes.clone());
+        self.durable.replay(writes);
+    }
+
+    /// A counter as a crash would leave it.
+    pub fn durable_counter(&self, key: &CounterKey) -> u64 {
+        let rows = at_once(self.durable.slots(&[SlotKey::Counter(key.clone())])).and_then(Result::ok);
+        match rows.and_then(|mut rows| rows.pop()).map(|row| row.slot) {
+            Some(Slot::Counter(used)) => used,
+            _ => 0,
+        }
+    }
+
+    /// All suppressions as every node sees them.
+    pub fn live_suppressions(&self) -> Vec<SuppressionKey> {
+        let rows = at_once(self.live.slots_after(SlotTable::Suppression, None, usize::MAX));
+        let keys = rows.and_then(Result::ok).unwrap_or_default().into_iter().map(|row| row.key);
+        keys.filter_map(|key| if let SlotKey::Suppression(key) = key { Some(key) } else { None }).collect()
     }
 
     /// Cuts a node off.
@@ -317,6 +339,9 @@ async fn apply(world: &Arc<World>, mut commit: Applied) -> Result<(), ApplyError
     }
     if world.mutant == Some(Mutant::DueForgotten) && commit.what == "write_jobs" {
         commit.writes.due_new.clear();
+    }
+    if world.mutant == Some(Mutant::CancelKeepsPlace) && commit.what == "act_on_job" {
+        commit.writes.slots.clear();
     }
     if world.mutant == Some(Mutant::EpochNotRaised) && commit.what == "claim_jobs" {
         commit.writes.jobs.iter_mut().for_each(|row| row.job.epoch -= u64::from(row.job.epoch > 1));

@@ -1,10 +1,12 @@
 //! A node's way to its store: what it means to write is entered in the books before.
 
+mod limits;
+
 use std::sync::Arc;
 
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
-use storage::{Commit, Engine, Error, Fence, Job, JobUpdate, Jobs, Mail, NewJob};
+use storage::{Engine, Error, Fence, Job, JobUpdate, Jobs};
 
 use crate::db::SimRows;
 use crate::mutants::Mutant;
@@ -19,13 +21,16 @@ pub struct Front {
     node: usize,
     owner: String,
     engine: Engine<SimRows>,
+    /// Past the rules of the store, for planted faults.
+    rows: SimRows,
 }
 
 impl Front {
     /// A new incarnation's: what earlier ones remembered is gone.
     pub fn new(world: &Arc<World>, node: usize, owner: &str) -> Front {
         let rows = SimRows { world: world.clone(), node };
-        Front { world: world.clone(), node, owner: owner.into(), engine: storage::simulated::engine(rows) }
+        let engine = storage::simulated::engine(rows.clone());
+        Front { world: world.clone(), node, owner: owner.into(), engine, rows }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -94,12 +99,5 @@ impl Front {
     /// What an administrator does who finds a job held.
     pub async fn release_held(&self, job: storage::JobId, now: Timestamp) -> Result<(), Error> {
         self.engine.act_on_job(job, storage::JobAction::Release, now).await
-    }
-
-    /// Accepts a message: its jobs, all or none.
-    pub async fn submit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Result<(), Error> {
-        let mut answers = self.engine.commit_batch(vec![Commit { jobs, at: now, ..Commit::default() }]).await;
-        let missing = || Err(Error::OutcomeUnknown("no answer".into()));
-        answers.pop().unwrap_or_else(missing).map(drop)
     }
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod admins;
 mod attempt;
 pub mod books;
 mod chaos;
@@ -25,6 +26,7 @@ pub mod mutants;
 mod node;
 mod notice;
 mod pipe;
+mod quotas;
 mod remote;
 mod rng;
 mod rogue;

@@ -5,7 +5,8 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 use protocol_smtp::queue::{DsnDuty, Effect, Job as QueueJob, Notify, Policy, Settlement, State, Verdict};
 
-use crate::setup::Setup;
+use crate::rng::Rng;
+use crate::setup::{Act, Limits, Setup};
 use crate::world::SECOND;
 
 macro_rules! mutants {
@@ -110,6 +111,22 @@ mutants! {
     WrongBody = "wrong-body",
     /// Writing the dot counts as delivery, whatever the reply.
     DotIsDelivery = "dot-is-delivery",
+    /// Quotas are looked at first and counted later, in a write of their own.
+    CountThenInsert = "count-then-insert",
+    /// A node goes by the quotas that it saw first.
+    QuotaRemembered = "quota-remembered",
+    /// Who is suppressed is not looked up.
+    SuppressionUnlooked = "suppression-unlooked",
+    /// Who is suppressed is looked up when a job is claimed, and not when it is tried.
+    SuppressionAtClaim = "suppression-at-claim",
+    /// A job is cancelled although its final dot was announced.
+    CancelAfterDot = "cancel-after-dot",
+    /// The sender of a cancelled job is told that it failed.
+    CancelTold = "cancel-told",
+    /// A cancelled job keeps its place among those that are queued.
+    CancelKeepsPlace = "cancel-keeps-place",
+    /// The jobs of a deleted tenant that are leased are left to their holders.
+    DeletionLeavesLeased = "deletion-leaves-leased",
 }
 
 impl Mutant {
@@ -138,6 +155,31 @@ impl Mutant {
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
+            Mutant::CountThenInsert => {
+                several(setup);
+                let limits = limited(setup, None);
+                limits.rush = true;
+                limits.quotas.iter_mut().for_each(|quotas| quotas.hourly = Some(9));
+                (setup.messages, setup.write_latency) = (setup.messages.max(12), 2 * SECOND);
+            }
+            Mutant::QuotaRemembered => {
+                limited(setup, Some(Act::Edit));
+                setup.messages = setup.messages.max(12);
+            }
+            Mutant::SuppressionUnlooked => drop(limited(setup, Some(Act::Suppress))),
+            Mutant::SuppressionAtClaim => {
+                limited(setup, Some(Act::Suppress));
+                (setup.policy.deliveries_max, setup.policy.batch) = (1, 8);
+            }
+            Mutant::CancelAfterDot | Mutant::CancelTold | Mutant::CancelKeepsPlace => {
+                let limits = limited(setup, Some(Act::Cancel));
+                limits.quotas.iter_mut().for_each(|quotas| quotas.jobs = Some(20));
+            }
+            Mutant::DeletionLeavesLeased => {
+                let at = setup.safety / 2;
+                limited(setup, None).deletion = Some((0, at));
+                setup.messages = setup.messages.max(10);
+            }
             _ => {}
         }
     }
@@ -205,6 +247,15 @@ impl Mutant {
             *effect = Effect::Release { fence, due: Timestamp(0), crashed: false };
         }
     }
+}
+
+/// There are limits, and administrators who do most of all this.
+fn limited(setup: &mut Setup, focus: Option<Act>) -> &mut Limits {
+    let mut rng = Rng::new(setup.safety ^ setup.messages);
+    let made = crate::setup::limits(&mut rng, setup);
+    let limits = setup.limits.insert(made);
+    (limits.focus, limits.acts_gap, limits.deletion) = (focus, 10 * SECOND, None);
+    limits
 }
 
 /// Several nodes that share the work.

@@ -29,7 +29,7 @@ pub fn build(
         true => "postmaster@home0.test",
         false => &*job.spec.sender,
     };
-    let reports = reports(job, settlement, hosts, world.setup.policy.ttl);
+    let reports = reports(job, settlement, hosts, (world.setup.policy.ttl, now));
     let object = lock(&world.objects).get(&job.spec.message).cloned();
     let header = object.map(|bytes| {
         let end = protocol_core::message::header::header_len(&bytes);
@@ -56,7 +56,7 @@ fn reports<'a>(
     job: &'a Job,
     settlement: &'a Settlement,
     hosts: &'a BTreeMap<u16, String>,
-    ttl: Duration,
+    (ttl, now): (Duration, Timestamp),
 ) -> Vec<Report<'a>> {
     let mut reports = Vec::new();
     for notice in &settlement.notices {

@@ -11,7 +11,7 @@ use crate::exec::{Ran, WORLD, lock};
 use crate::mutants::Mutant;
 use crate::setup::Setup;
 use crate::world::{SECOND, World};
-use crate::{chaos, clients};
+use crate::{admins, chaos, clients};
 
 /// What came of a seed.
 #[derive(Clone, Debug)]
@@ -73,6 +73,7 @@ pub fn run_in(seed: u64, setup: Setup, mutant: Option<Mutant>, echo: bool) -> Ou
 }
 
 fn begin(world: &Arc<World>) {
+    admins::found(world);
     for node in 0..world.setup.nodes {
         world.exec.spawn(WORLD, chaos::supervise(world.clone(), node));
     }
@@ -85,6 +86,8 @@ fn begin(world: &Arc<World>) {
         });
     }
     world.exec.spawn(WORLD, chaos::storm(world.clone()));
+    world.exec.spawn(WORLD, admins::acts(world.clone()));
+    world.exec.spawn(WORLD, admins::deletion(world.clone()));
 }
 
 /// The liveness phase: faults heal, and in bounded time everything comes to its end.
@@ -127,7 +130,7 @@ fn calm_down(world: &Arc<World>) {
         }
         was_idle = idle;
     }
-    let found = world.books().at_end();
+    let found = world.books().at_end(world);
     if let Err(why) = found {
         world.fail(why);
     }

@@ -43,6 +43,45 @@ pub struct Setup {
     pub focus: Option<&'static str>,
     /// Nodes are stopped between the word to write a final dot and the dot.
     pub stops_before_dots: bool,
+    /// What senders may send and addresses may get, and who changes it; none in worlds where nothing of it is asked.
+    pub limits: Option<Limits>,
+}
+
+/// What holds senders and addresses back, and what administrators do meanwhile.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Mean time between two of their acts, in nanoseconds.
+    pub acts_gap: u64,
+    /// Most acts are of this kind.
+    pub focus: Option<Act>,
+    /// The quotas of each sender's domain at first.
+    pub quotas: Vec<Quotas>,
+    /// A home whose organisation is deleted, and when.
+    pub deletion: Option<(usize, u64)>,
+    /// All clients begin at about the same time.
+    pub rush: bool,
+}
+
+/// The quotas of a sender's domain; none: without a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Recipients an hour.
+    pub hourly: Option<u64>,
+    /// Queued jobs.
+    pub jobs: Option<u64>,
+}
+
+/// What an administrator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Cancels a job.
+    Cancel,
+    /// Holds mail to an address or a domain back.
+    Suppress,
+    /// Lets it go again.
+    Lift,
+    /// Edits a domain's quotas.
+    Edit,
 }
 
 /// How the nodes' clocks are.
@@ -123,7 +162,13 @@ impl Setup {
             trip: rng.chance(100).then(|| rng.between(5, 400)),
             focus: None,
             stops_before_dots: rng.chance(50),
+            limits: None,
         };
+        // From a generator of its own: worlds without limits are what they were before there were any.
+        let mut rng = Rng::new(seed ^ 0x0011_3175);
+        if rng.chance(600) {
+            setup.limits = Some(limits(&mut rng, &setup));
+        }
         if let Some(mutant) = mutant {
             mutant.adjust(&mut setup);
         }
@@ -135,10 +180,15 @@ impl Setup {
         Setup::of(seed, Some(Mutant::StoreClockLate))
     }
 
+    /// The same without limits.
+    pub fn unlimited(seed: u64) -> Setup {
+        Setup { limits: None, ..Setup::of(seed, None) }
+    }
+
     /// A world for one crash at a chosen poll: one node, one message, a quiet network.
     pub fn tiny(seed: u64, poll: u64) -> Setup {
         let mut setup = Setup::of(seed, None);
-        (setup.nodes, setup.messages, setup.chaos_gap) = (1, 1, 0);
+        (setup.nodes, setup.messages, setup.chaos_gap, setup.limits) = (1, 1, 0, None);
         setup.trip = Some(poll);
         setup
     }
@@ -162,6 +212,25 @@ fn policy(rng: &mut Rng) -> Policy {
         per_destination_start: rng.between(1, 2) as u32,
         per_destination_max: rng.between(1, 3) as u32,
     }
+}
+
+/// Limits as a seed makes them.
+pub(crate) fn limits(rng: &mut Rng, setup: &Setup) -> Limits {
+    Limits {
+        acts_gap: rng.between(10, 200) * SECOND,
+        focus: None,
+        quotas: (0..setup.homes).map(|_| quotas(rng)).collect(),
+        deletion: rng
+            .chance(200)
+            .then(|| (rng.below(setup.homes as u64) as usize, rng.between(setup.safety / 4, setup.safety))),
+        rush: rng.chance(300),
+    }
+}
+
+/// Quotas that a few messages use up, or none.
+pub(crate) fn quotas(rng: &mut Rng) -> Quotas {
+    let (hourly, jobs) = (rng.between(2, 16), rng.between(1, 8));
+    Quotas { hourly: rng.chance(600).then_some(hourly), jobs: rng.chance(600).then_some(jobs) }
 }
 
 fn home(rng: &mut Rng, n: usize, safety: u64) -> Domain {

@@ -172,7 +172,8 @@ impl World {
 
     /// A commit became visible: the books see it, and what the other nodes believe at this moment.
     pub fn commit_visible(&self, commit: &Applied, before: &[JobRow]) {
-        let found = self.books().commit_visible(commit, before);
+        let now = self.exec.now();
+        let found = self.books().commit_visible(commit, before, now);
         if let Err(why) = found {
             self.fail(why);
         }
@@ -182,6 +183,13 @@ impl World {
                 self.check_believers(old, commit.node);
             }
         }
+    }
+
+    /// The database goes down until then, and what was not durable is lost; how many commits.
+    pub fn crash_database(&self, until: u64) -> usize {
+        let lost = self.db.crash(until);
+        self.books().database_crashed(self.exec.now());
+        lost
     }
 
     /// I3: at a claim nobody else still believes to hold the job.

@@ -2,25 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use protocol_smtp::queue::{DsnDuty, Verdict};
+use protocol_smtp::queue::Verdict;
 use storage::simulated::JobRow;
-use storage::{DeliveryRecord, JobEvent, JobRecipient, JobState, RecipientState};
+use storage::{DeliveryRecord, JobEvent, JobId, JobState, RecipientState};
 
 use super::reports::{Told, read};
-use super::{Books, Found, JobBook, Learnt, Message, nanos, notify_of};
+use super::{Books, Found, JobBook, Learnt, Message, nanos};
 use crate::db::{Applied, world_name};
-use crate::setup::Kind;
 use crate::world::{MILLI, T0, World};
 
 /// A change of one job's row.
-struct Change<'a> {
-    old: &'a JobRow,
-    new: &'a JobRow,
-    gone: bool,
-    records: Vec<&'a DeliveryRecord>,
-    told: Vec<Told>,
+pub(super) struct Change<'a> {
+    pub(super) old: &'a JobRow,
+    pub(super) new: &'a JobRow,
+    pub(super) gone: bool,
+    pub(super) records: Vec<&'a DeliveryRecord>,
+    pub(super) told: Vec<Told>,
+    /// Recipients for whom a cancellation is recorded.
+    pub(super) cancelled: Vec<&'a str>,
     /// True time of the commit.
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl Books {
@@ -34,7 +35,7 @@ impl Books {
     fn durable(&mut self, world: &World, commit: &Applied) -> Found {
         let mut told = BTreeMap::new();
         for row in &commit.writes.jobs_new {
-            self.new_job(world, row, &mut told)?;
+            self.new_job(world, row, commit.at, &mut told)?;
         }
         let kept = commit.writes.jobs.iter().map(|row| (row, false));
         for (new, gone) in kept.chain(commit.writes.jobs_gone.iter().map(|row| (row, true))) {
@@ -50,6 +51,7 @@ impl Books {
                 gone,
                 records: records.map(|(_, _, record)| record).collect(),
                 told: told.remove(&new.job.spec.message.to_string()).unwrap_or_default(),
+                cancelled: cancelled_in(commit, id),
                 at: commit.at,
             };
             match commit.what {
@@ -59,12 +61,15 @@ impl Books {
                     self.saved(&change)?
                 }
                 "write_jobs" => self.released(&change)?,
+                "act_on_job" if new.job.state == JobState::Cancelled => self.cancelled(&change, true)?,
+                "cancel_jobs_of" => self.cancelled(&change, false)?,
                 _ => {}
             }
             if let Some(book) = self.jobs.get_mut(&id) {
                 (book.row, book.gone) = (new.clone(), gone);
             }
         }
+        self.limits_durable(commit, world.exec.now())?;
         match told.into_iter().next() {
             Some((envid, told)) => {
                 Err(format!("I5: a notification about {envid} that nothing caused: {told:?}"))
@@ -73,7 +78,13 @@ impl Books {
         }
     }
 
-    fn new_job(&mut self, world: &World, row: &JobRow, told: &mut BTreeMap<String, Vec<Told>>) -> Found {
+    fn new_job(
+        &mut self,
+        world: &World,
+        row: &JobRow,
+        born: u64,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) -> Found {
         let spec = &row.job.spec;
         let count = spec.recipients.len();
         let book = JobBook {
@@ -83,6 +94,7 @@ impl Books {
             notices: vec![[0; 3]; count],
             not_before: 0,
             dot_at: 0,
+            born,
         };
         self.jobs.insert(spec.id, book);
         if !spec.is_dsn {
@@ -155,6 +167,47 @@ impl Books {
         Ok(())
     }
 
+    /// Q12: a job is cancelled because somebody wanted it, before its final dot was announced (but for the end of its
+    /// tenant), once for each recipient that was still pending, and nobody is told.
+    fn cancelled(&mut self, change: &Change<'_>, before_dot: bool) -> Found {
+        let (old, new) = (change.old, change.new);
+        let name = world_name(new.job.spec.id);
+        if !self.may_be_cancelled(old) {
+            return Err(format!("Q12: {name} is cancelled by nobody"));
+        }
+        if matches!(old.job.state, JobState::Dead | JobState::Cancelled) {
+            return Err(format!("Q12: {name} is cancelled after its end ({:?})", old.job.state));
+        }
+        if before_dot && !old.dot_sent.is_empty() {
+            return Err(format!("Q12: {name} is cancelled after its final dot was announced"));
+        }
+        let mut pending = Vec::new();
+        for (n, (before, after)) in old.job.spec.recipients.iter().zip(&new.job.spec.recipients).enumerate() {
+            let expected = match before.state {
+                RecipientState::Pending => RecipientState::Cancelled,
+                ended => ended,
+            };
+            if after.state != expected {
+                return Err(format!("Q12: {name}: recipient {n} is {:?} when it is cancelled", after.state));
+            }
+            if before.state == RecipientState::Pending {
+                pending.push(&*before.address);
+                if let Some(book) = self.jobs.get_mut(&new.job.spec.id) {
+                    book.settled[n] = Some((change.at, old.job.epoch));
+                }
+            }
+        }
+        if change.cancelled != pending || !change.records.is_empty() {
+            return Err(format!("Q12: {name}: cancelled are {pending:?}, recorded {:?}", change.cancelled));
+        }
+        // With the end of a tenant it stays open whether what was announced was taken.
+        for n in &old.dot_sent {
+            let address = old.job.spec.recipients[*n].address.clone();
+            self.explained.insert((new.job.spec.id, old.job.epoch, address));
+        }
+        Ok(())
+    }
+
     fn saved(&mut self, change: &Change<'_>) -> Found {
         let (old, new) = (change.old, change.new);
         let claim = (old.job.spec.id, old.job.epoch);
@@ -210,132 +263,21 @@ impl Books {
             _ => None,
         }
     }
+}
 
-    /// I1, I2, I6, I7, I8, I9: the recipient's new state follows from its own verdict and from nothing else.
-    fn check_recipient(
-        &mut self,
-        change: &Change<'_>,
-        n: usize,
-        (before, after): (&JobRecipient, &JobRecipient),
-        verdict: Option<&Verdict>,
-        number: u32,
-    ) -> Found {
-        use RecipientState::*;
-        let spec = &change.old.job.spec;
-        let (id, epoch) = (spec.id, change.old.job.epoch);
-        let name = world_name(id);
-        if before.state != Pending {
-            let same = before.state == after.state;
-            return if same {
-                Ok(())
-            } else {
-                Err(format!("I4: {name}: recipient {n} changed after its end"))
-            };
-        }
-        let now_ms = T0.0 + (change.at / MILLI) as i64;
-        let end_ms = (spec.start + self.policy.ttl).0;
-        let used_up = number >= self.policy.max_attempts;
-        let may_expire = used_up || now_ms + self.tolerance.as_millis() as i64 >= end_ms;
-        let fits = match (verdict, after.state) {
-            (None | Some(Verdict::NotTried), Pending) => true,
-            (None | Some(Verdict::NotTried), Expired) => may_expire,
-            (Some(Verdict::Delivered { .. }), Delivered) => true,
-            (Some(Verdict::Permanent(_)), Bounced) => true,
-            (Some(Verdict::Suppressed(_)), Suppressed) => true,
-            (Some(Verdict::Temporary(_) | Verdict::InDoubt(_)), Expired) => may_expire,
-            (Some(Verdict::Temporary(_) | Verdict::InDoubt(_)), Pending) => !used_up,
-            _ => false,
-        };
-        if !fits {
-            return Err(format!("I1, I8, I9: {name}: recipient {n} is {:?} after {verdict:?}", after.state));
-        }
-        let in_doubt = matches!(verdict, Some(Verdict::InDoubt(_)));
-        if after.in_doubt != before.in_doubt + u32::from(in_doubt) {
-            return Err(format!("I2: {name}: recipient {n} was {} times in doubt", after.in_doubt));
-        }
-        let scripted = matches!(self.kind(&spec.domain), Some(Kind::Plain | Kind::Home));
-        let said = self.said.get(&(id, epoch, after.address.clone())).copied().unwrap_or(0);
-        if after.state == Bounced && scripted && said < 500 {
-            return Err(format!("I1: {name}: {} bounced, its server said {said}", after.address));
-        }
-        if in_doubt || after.state == Delivered {
-            self.explained.insert((id, epoch, after.address.clone()));
-            self.doubts_written += u64::from(in_doubt);
-        }
-        let took = |a: &&super::Accepted| (a.job, a.epoch) == (id, epoch) && a.recipient == after.address;
-        if after.state == Delivered && scripted && self.accepted.iter().find(took).is_none() {
-            return Err(format!("I1: {name}: {} counts as delivered, nobody took it", after.address));
-        }
-        if after.state != Pending
-            && let Some(book) = self.jobs.get_mut(&id)
-        {
-            book.settled[n] = Some((change.at, epoch));
-        }
-        Ok(())
-    }
-
-    /// I5: which notice this change makes due; and at most one of each kind ever.
-    fn notice_due(
-        &mut self,
-        change: &Change<'_>,
-        n: usize,
-        (before, after): (&JobRecipient, &JobRecipient),
-        verdict: Option<&Verdict>,
-        learnt: Option<&Learnt>,
-    ) -> Result<Option<Told>, String> {
-        let spec = &change.old.job.spec;
-        let name = world_name(spec.id);
-        let notify = notify_of(self.wish(spec.message, &after.address));
-        let silent = spec.sender.is_empty() || spec.is_dsn;
-        let over = before.state == RecipientState::Pending && after.state != RecipientState::Pending;
-        let warned = !before.delay_notified && after.delay_notified;
-        let warning = self.policy.delay_warning;
-        let decided = learnt.map_or(change.at, |l| l.at);
-        let age = (T0.0 + (decided / MILLI) as i64) - (spec.start + warning).0;
-        let slack = self.tolerance.as_millis() as i64;
-        if warned && (silent || !notify.delay() || warning.is_zero() || age < -slack) {
-            return Err(format!("I5: {name}: a delay notice for recipient {n} that is not due"));
-        }
-        let failed_again = !over && matches!(verdict, Some(Verdict::Temporary(_) | Verdict::InDoubt(_)));
-        let owed = failed_again && !silent && notify.delay() && !warning.is_zero() && age > slack;
-        if owed && !after.delay_notified {
-            return Err(format!(
-                "I5: {name}: recipient {n} waits for {age} ms more than the warning, untold"
-            ));
-        }
-        let (kind, action) = match verdict {
-            _ if silent => return Ok(None),
-            _ if over && is_failure(after.state) && notify.failure() => (0, "failed"),
-            _ if warned => (1, "delayed"),
-            Some(Verdict::Delivered { dsn: DsnDuty::Relayed, .. }) if over && notify.success() => {
-                (2, "relayed")
-            }
-            Some(Verdict::Delivered { dsn: DsnDuty::Final, .. }) if over && notify.success() => {
-                (2, "delivered")
-            }
-            _ => return Ok(None),
-        };
-        if let Some(count) = self.jobs.get_mut(&spec.id).and_then(|b| b.notices.get_mut(n)) {
-            count[kind] += 1;
-            if count[kind] > 1 {
-                return Err(format!("I5: {name}: recipient {n} is told `{action}` again"));
-            }
-        }
-        Ok(Some(Told { recipient: after.address.clone(), action: action.into() }))
-    }
-
-    /// NOTIFY as it was submitted, whatever the row says.
-    fn wish(&self, message: storage::MessageId, address: &str) -> Option<&str> {
-        let message = self.messages.get(&message)?;
-        message.recipients.iter().find(|(a, _)| a == address)?.1.as_deref()
-    }
+/// Recipients of a job for whom a commit records that they were cancelled.
+fn cancelled_in(commit: &Applied, job: JobId) -> Vec<&str> {
+    let of_job = commit.writes.deliveries.iter().filter(|(id, _, record)| {
+        *id == job && record.event == JobEvent::Cancelled && record.state == RecipientState::Cancelled
+    });
+    of_job.map(|(_, _, record)| &*record.recipient).collect()
 }
 
 fn is_tried(verdict: &Verdict) -> bool {
     !matches!(verdict, Verdict::NotTried | Verdict::Suppressed(_))
 }
 
-fn is_failure(state: RecipientState) -> bool {
+pub(super) fn is_failure(state: RecipientState) -> bool {
     use RecipientState::*;
     matches!(state, Bounced | Expired | Suppressed)
 }

@@ -4,6 +4,7 @@ use storage::RecipientState;
 
 use super::{Books, Found};
 use crate::db::world_name;
+use crate::world::World;
 
 impl Books {
     /// Whether every durable job has come to its end.
@@ -22,8 +23,9 @@ impl Books {
         .collect()
     }
 
-    /// I1 and I2 over everything that happened.
-    pub fn at_end(&self) -> Found {
+    /// I1, I2 and Q10 over everything that happened.
+    pub fn at_end(&self, world: &World) -> Found {
+        self.counters_fit(world)?;
         for (id, message) in &self.messages {
             if message.acknowledged.is_none() {
                 continue;
@@ -60,6 +62,7 @@ impl Books {
         let name = world_name(book.row.job.spec.id);
         match state {
             RecipientState::Pending => Err(format!("I1: {address} of {name} has no end")),
+            RecipientState::Cancelled if self.may_be_cancelled(&book.row) => Ok(()),
             RecipientState::Cancelled => Err(format!("I1: {address} of {name} was cancelled by nobody")),
             _ => Ok(()),
         }

@@ -4,6 +4,8 @@
 
 mod commits;
 mod end;
+mod limits;
+mod recipients;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +16,13 @@ use protocol_smtp::queue::{IN_DOUBT_WAIT, Notify, Policy, Verdict};
 use storage::simulated::JobRow;
 use storage::{JobId, JobState, MessageId, OrgId, RecipientState};
 
+use crate::attempt::What;
 use crate::db::{Applied, world_name};
 use crate::setup::{Clocks, Kind, Setup};
 use crate::world::MILLI;
+
+pub use limits::Asked;
+use limits::LimitsBook;
 
 /// What a check finds.
 pub type Found = Result<(), String>;
@@ -57,6 +63,8 @@ pub(crate) struct JobBook {
     pub not_before: u64,
     /// When a final dot was recorded last.
     pub dot_at: u64,
+    /// When it became visible.
+    pub born: u64,
 }
 
 /// What an attempt learnt, as its session reported it.
@@ -98,6 +106,7 @@ pub struct Books {
     active: BTreeMap<(usize, JobId, u64), String>,
     /// Every claim by which attempts were started.
     started: BTreeSet<Claim>,
+    pub(crate) of_limits: LimitsBook,
     /// Attempts that were written.
     pub attempts_written: u64,
     /// Doubts that were written.
@@ -124,6 +133,7 @@ impl Books {
             owners: BTreeMap::new(),
             active: BTreeMap::new(),
             started: BTreeSet::new(),
+            of_limits: LimitsBook::default(),
             attempts_written: 0,
             doubts_written: 0,
         }
@@ -165,20 +175,19 @@ impl Books {
         self.intents.contains(&(node, what, claim.0, claim.1))
     }
 
-    /// An attempt begins. I3, I4, I6, I7, I11.
-    pub fn attempt_started(
-        &mut self,
-        node: usize,
-        claim: Claim,
-        recipients: &[u16],
-        number: u32,
-        now: u64,
-    ) -> Found {
+    /// An attempt begins. I3, I4, I6, I7, I11, Q15.
+    pub fn attempt_started(&mut self, node: usize, claim: Claim, what: &What<'_>, now: u64) -> Found {
+        let What { recipients, number, looked, .. } = *what;
         let name = world_name(claim.0);
         let Some(book) = self.jobs.get(&claim.0) else {
             return Err(format!("I4: {name} is tried and not there"));
         };
+        self.not_held_back(&book.row, recipients, looked)?;
         let job = &book.row.job;
+        if job.state == JobState::Cancelled && self.may_be_cancelled(&book.row) && job.epoch == claim.1 {
+            // Its holder learns of it at the next write, which is before the dot.
+            return self.limits(node, claim, job.spec.domain.clone());
+        }
         if book.gone || job.state != JobState::Processing {
             return Err(format!("I4: {name} is tried after its end ({:?})", job.state));
         }
@@ -285,7 +294,8 @@ impl Books {
     // ---- commits --------------------------------------------------------------------------------------
 
     /// A commit became visible. I3: nothing is written under a stale fence.
-    pub fn commit_visible(&mut self, commit: &Applied, before: &[JobRow]) -> Found {
+    pub fn commit_visible(&mut self, commit: &Applied, before: &[JobRow], now: u64) -> Found {
+        self.limits_visible(commit, now);
         let (node, what) = (commit.node, commit.what);
         if what != "write_jobs" {
             return Ok(());

@@ -21,7 +21,7 @@ use crate::notice;
 const DRIFT: u32 = 10;
 
 impl Worker {
-    fn carry_out(self: &Arc<Self>, effect: Effect) {
+    pub(super) fn carry_out(self: &Arc<Self>, effect: Effect) {
         match effect {
             Effect::Proceed { fence } => {
                 self.tell(fence, Control::Proceed);
@@ -46,12 +46,12 @@ impl Worker {
         }
     }
 
-    fn start(self: &Arc<Self>, effect: Effect) {
+    pub(super) fn start(self: &Arc<Self>, effect: Effect) {
         let worker = self.clone();
         self.world.exec.spawn(self.group, async move { worker.perform(effect).await });
     }
 
-    async fn perform(self: Arc<Self>, effect: Effect) {
+    pub(super) async fn perform(self: Arc<Self>, effect: Effect) {
         let phase = self.phase("effect");
         let event = match effect {
             Effect::Claim { limit, lease } => {
@@ -69,11 +69,16 @@ impl Worker {
             }
             Effect::Deliver { fence, recipients, attempt, .. } => {
                 let Some((job, control)) = self.begin_attempt(fence) else { return };
-                let found = attempt::run(&self, &job, &recipients, attempt, fence, control, &phase).await;
-                match found {
-                    Some(found) => self.attempted(fence, found),
-                    None => return,
+                phase.now("look up who is suppressed");
+                let (recipients, held_back, looked) = self.not_suppressed(&job, recipients).await;
+                // The process may have been stopped while it asked.
+                if looked.is_some() && !self.holds_for(fence, Duration::ZERO) {
+                    return;
                 }
+                let what = attempt::What { job: &job, recipients: &recipients, number: attempt, looked };
+                let mut found = attempt::run(&self, what, fence, control, &phase).await;
+                found.verdicts.extend(held_back);
+                self.attempted(fence, found)
             }
             Effect::Save { fence, settlement } => {
                 phase.now("save");
@@ -96,7 +101,7 @@ impl Worker {
     }
 
     /// What the queue may conclude. An unknown outcome ends the process.
-    fn answer<T>(&self, result: Result<T, Error>) -> Result<T, StoreError> {
+    pub(super) fn answer<T>(&self, result: Result<T, Error>) -> Result<T, StoreError> {
         result.map_err(|error| match error {
             Error::Refused(_) | Error::NotFound => StoreError::Stale,
             Error::OutcomeUnknown(_) => {
@@ -107,13 +112,13 @@ impl Worker {
         })
     }
 
-    fn dies(&self, of: &str) {
+    pub(super) fn dies(&self, of: &str) {
         self.world.note(format_args!("n{}: ends because of {of}", self.node));
         self.world.count("node ended itself");
         self.world.exec.kill(self.group);
     }
 
-    fn tell(&self, fence: Fence, control: Control) {
+    pub(super) fn tell(&self, fence: Fence, control: Control) {
         let table = lock(&self.held);
         let held = table.get(&fence.job).filter(|h| h.job.epoch == fence.epoch);
         if let Some(sender) = held.and_then(|h| h.control.as_ref()) {
@@ -121,14 +126,14 @@ impl Worker {
         }
     }
 
-    fn forget(&self, fence: Fence) {
+    pub(super) fn forget(&self, fence: Fence) {
         let mut table = lock(&self.held);
         if table.get(&fence.job).is_some_and(|h| h.job.epoch == fence.epoch) {
             table.remove(&fence.job);
         }
     }
 
-    async fn claim(&self, limit: usize, lease: Duration) -> Event {
+    pub(super) async fn claim(&self, limit: usize, lease: Duration) -> Event {
         let asked = self.now();
         let Some(now) = self.ask_store().await else { return Event::ClaimFailed };
         let claimed = self.store.claim(now, lease, limit).await;
@@ -141,6 +146,7 @@ impl Worker {
             self.claimed_late.store(true, Ordering::Relaxed);
         }
         jobs.retain(|job| job.state == JobState::Processing);
+        self.looks_at_claim(&jobs).await;
         let mut known = Vec::with_capacity(jobs.len());
         let mut table = lock(&self.held);
         for job in jobs {
@@ -155,14 +161,14 @@ impl Worker {
     }
 
     /// A lease as it is taken for here: the clock that counts it may be slow.
-    fn shortened(&self, lease: Duration) -> Duration {
+    pub(super) fn shortened(&self, lease: Duration) -> Duration {
         match self.world.mutant {
             Some(Mutant::LeaseNotShortened) => lease,
             _ => lease - lease / DRIFT,
         }
     }
 
-    async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
+    pub(super) async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {
         let asked = self.now();
         if self.world.mutant == Some(Mutant::NoRenewal) {
             return Ok(asked + lease);
@@ -172,7 +178,7 @@ impl Worker {
         self.answer(renewed).map(|()| asked + self.shortened(lease))
     }
 
-    async fn record_dot(
+    pub(super) async fn record_dot(
         &self,
         fence: Fence,
         recipients: &[u16],
@@ -189,7 +195,7 @@ impl Worker {
         self.answer(recorded).map(|()| asked + lease)
     }
 
-    fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
+    pub(super) fn begin_attempt(&self, fence: Fence) -> Option<(Job, Receiver<Control>)> {
         // The process may have been stopped since the queue decided.
         if !self.holds_for(fence, Duration::ZERO) {
             return None;
@@ -202,7 +208,7 @@ impl Worker {
         Some((held.job.clone(), receiver))
     }
 
-    fn attempted(&self, fence: Fence, mut found: Attempted) -> Event {
+    pub(super) fn attempted(&self, fence: Fence, mut found: Attempted) -> Event {
         let now = self.world.exec.now();
         let mut books = self.world.books();
         // What a session reports under a claim that was lost meanwhile is of no account: nothing is written.
@@ -224,11 +230,7 @@ impl Worker {
         Event::Attempted { fence, verdicts: found.verdicts, health: found.health }
     }
 
-    async fn save(
-        &self,
-        fence: Fence,
-        mut settlement: Settlement,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn save(&self, fence: Fence, mut settlement: Settlement) -> Result<(), StoreError> {
         let held = lock(&self.held).get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
         let Some(Held { job, hosts, .. }) = held else { return Err(StoreError::Stale) };
         let now = self.to_store(self.now());
@@ -237,6 +239,9 @@ impl Worker {
             settlement.next_due = settlement.next_due.map(|_| now);
         }
         let mut update = convert::update(&job, &settlement, &hosts, now);
+        if self.world.setup.limits.is_some() {
+            update.suppressions = convert::suppressions(&job, &settlement, now);
+        }
         update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));
         if self.world.mutant == Some(Mutant::TwoDsns) {
             update.also.jobs.extend(notice::build(&self.world, &job, &settlement, &hosts, now));

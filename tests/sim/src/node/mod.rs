@@ -1,24 +1,28 @@
 //! A node: the queue machine, its store, its clocks, and a driver that carries out effects as the server's
 //! shell does. Everything here is lost in a crash.
 
+mod acts;
+mod effects;
+mod suppressed;
+mod time;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
+use protocol_core::Timestamp;
 use protocol_core::time::Duration;
-use protocol_core::{Instant, Timestamp};
-use protocol_smtp::queue::{Effect, Event, Fence, JobKey, NodeId, Queue, StoreError, Verdict};
-use storage::{Error, Job, JobId, JobState, NewJob};
+use protocol_smtp::queue::{Event, Fence, JobKey, NodeId, Queue};
+use storage::{Job, JobId, JobState, SuppressionKey};
 
-use crate::attempt::{self, Attempted, Control};
+use crate::attempt::Control;
 use crate::clock::{Anchor, Clock};
-use crate::convert::{self, fence_of};
+use crate::convert::fence_of;
 use crate::exec::lock;
 use crate::front::Front;
-use crate::mutants::Mutant;
-use crate::notice;
+use crate::setup::Quotas;
 use crate::world::World;
 
 /// A job that this node holds.
@@ -53,6 +57,9 @@ pub struct Worker {
     held: Mutex<BTreeMap<JobKey, Held>>,
     queue: Mutex<Queue>,
     phases: Mutex<BTreeMap<u64, &'static str>>,
+    /// For planted faults: the quotas that this process saw first, and who was suppressed at a claim.
+    first_quotas: Mutex<BTreeMap<usize, Quotas>>,
+    at_claim: Mutex<BTreeMap<JobId, Vec<SuppressionKey>>>,
 }
 
 enum Happened {
@@ -110,6 +117,8 @@ impl Worker {
             held: Mutex::default(),
             queue: Mutex::new(Queue::new(policy, NodeId(u64::from(group)), seed)),
             phases: Mutex::default(),
+            first_quotas: Mutex::default(),
+            at_claim: Mutex::default(),
         })
     }
 
@@ -254,6 +263,8 @@ impl Worker {
         self.world.exec.kill(self.group);
     }
 }
+
+pub use suppressed::keys;
 
 /// A fence as the books have it.
 pub fn claim_of(fence: Fence) -> (JobId, u64) {

@@ -26,7 +26,7 @@ impl Worker {
 
     /// The store's clock, as this node knows it: asked again when that was long ago, for the two may count
     /// differently.
-    async fn store_now(&self) -> Timestamp {
+    pub(super) async fn store_now(&self) -> Timestamp {
         let age = lock(&self.store_clock).age(self.world.exec.now());
         if age > STORE_CLOCK_AGE_MAX && self.world.mutant != Some(Mutant::StoreClockStale) {
             let _ = self.ask_store().await;
@@ -35,7 +35,7 @@ impl Worker {
     }
 
     /// Asks the store for its time. An answer that took long is not taken: leases would end too late by as much.
-    async fn ask_store(&self) -> Option<Timestamp> {
+    pub(super) async fn ask_store(&self) -> Option<Timestamp> {
         for _ in 0..3 {
             let asked = self.world.exec.now();
             let now = self.store.now().await.ok()?;
@@ -49,13 +49,13 @@ impl Worker {
     }
 
     /// The same moment on the store's clock.
-    fn to_store(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn to_store(&self, at: Timestamp) -> Timestamp {
         Timestamp(at.0.saturating_add(self.lead_ms.load(Ordering::Relaxed)))
     }
 
     /// Takes over what the store's clock shows, counted on from before it was asked: a node that was stopped before
     /// it heard the answer must not write leases that end too early.
-    fn store_shows(&self, now: Timestamp, asked: u64) {
+    pub(super) fn store_shows(&self, now: Timestamp, asked: u64) {
         let late = self.world.mutant == Some(Mutant::StoreClockLate);
         let from = if late { self.world.exec.now() } else { asked };
         *lock(&self.store_clock) = Anchor::new(self.clock, from, now);
@@ -72,7 +72,7 @@ impl Worker {
     }
 
     /// The true time at which the queue's clock shows `at`.
-    fn truth_of_queue(&self, at: Timestamp) -> u64 {
+    pub(super) fn truth_of_queue(&self, at: Timestamp) -> u64 {
         let truth = lock(&self.anchor).truth_of(at);
         match self.world.mutant {
             // A clock that steps back would be asked again at once.
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// Anchors the queue's time to the store's.
-    async fn asks_the_time(&self) -> bool {
+    pub(super) async fn asks_the_time(&self) -> bool {
         if self.ask_store().await.is_none() {
             return false;
         }
