@@ -12,7 +12,7 @@ use protocol_smtp::params::Body;
 use protocol_smtp::policy::Place;
 use protocol_smtp::queue::DeliverBy;
 use protocol_smtp::server::{Refusal, ServerSession, Service};
-use protocol_smtp::trace::{self, Received, With};
+use protocol_smtp::trace::{Received, With};
 use storage::{Accept, Deliver, JobId, JobRecipient, MessageId, NewJob, OrgId, Queued, SpecialUse};
 
 use super::bodies::{Form, Forms};
