@@ -129,10 +129,11 @@ fn report(kind: &str, media_type: &str, fields: &str) -> String {
 }
 
 fn dsn(envid: &str, recipient: &str, action: &str, status: &str) -> String {
+    let said = if status == "5.1.1" { "no such user" } else { "your mail is not wanted" };
     let fields = format!(
         "Original-Envelope-Id: {envid}\r\nReporting-MTA: dns; mx.remote.test\r\n\r\n\
          Original-Recipient: rfc822; {recipient}\r\nFinal-Recipient: rfc822; somebody@inner.remote.test\r\n\
-         Action: {action}\r\nStatus: {status}\r\nDiagnostic-Code: smtp; 550 {status} no such user\r\n"
+         Action: {action}\r\nStatus: {status}\r\nDiagnostic-Code: smtp; 550 {status} {said}\r\n"
     );
     report("delivery-status", "message/delivery-status", &fields)
 }

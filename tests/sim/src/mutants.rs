@@ -155,6 +155,8 @@ impl Mutant {
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
+            // Whoever looks up who is suppressed asks for the time more often.
+            Mutant::StoreClockStale => setup.limits = None,
             Mutant::CountThenInsert => {
                 several(setup);
                 let limits = limited(setup, None);

@@ -164,7 +164,7 @@ impl Setup {
             stops_before_dots: rng.chance(50),
             limits: None,
         };
-        // From a generator of its own: worlds without limits are what they were before there were any.
+        // From a generator of its own: nothing else that a seed decides depends on it.
         let mut rng = Rng::new(seed ^ 0x0011_3175);
         if rng.chance(600) {
             setup.limits = Some(limits(&mut rng, &setup));

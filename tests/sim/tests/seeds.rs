@@ -1,5 +1,6 @@
 //! Many seeds, and every seed that ever failed.
 
+use sim::mutants::Mutant;
 use sim::run::{Outcome, run, run_in};
 use sim::setup::Setup;
 
@@ -32,7 +33,37 @@ fn seeds_that_failed_once_pass() {
     let lines = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let seeds: Vec<u64> = lines.map(|line| line.trim().parse().expect("a seed is a number")).collect();
     assert!(!seeds.is_empty());
-    seeds.iter().for_each(|seed| check(&run(*seed, None, false)));
+    for seed in seeds {
+        check(&run(seed, None, false));
+        // They failed before there were limits.
+        check(&run_in(seed, Setup::unlimited(seed), None, false));
+    }
+}
+
+/// Worlds in which planted faults show best, without any.
+#[test]
+fn worlds_of_planted_faults_hold_without_them() {
+    for mutant in Mutant::ALL {
+        for seed in 10_000..10_020 {
+            check(&run_in(seed, Setup::of(seed, Some(*mutant)), None, false));
+        }
+    }
+}
+
+/// Q10, Q12, Q15: nothing but administrators and clients in a hurry.
+#[test]
+fn q10_q12_q15_administrators_in_a_hurry() {
+    let mutants = [
+        Mutant::CountThenInsert,
+        Mutant::SuppressionAtClaim,
+        Mutant::CancelAfterDot,
+        Mutant::DeletionLeavesLeased,
+    ];
+    for mutant in mutants {
+        for seed in 0..100 {
+            check(&run_in(seed, Setup::of(seed, Some(mutant)), None, false));
+        }
+    }
 }
 
 #[test]
@@ -77,7 +108,7 @@ fn q2_nodes_that_are_stopped_and_go_on() {
 #[test]
 fn q2_a_node_that_is_stopped_before_its_dot_writes_none() {
     for seed in 0..300 {
-        let setup = Setup::of(seed, Some(sim::mutants::Mutant::ProceedUnlooked));
+        let setup = Setup::of(seed, Some(Mutant::ProceedUnlooked));
         check(&run_in(seed, setup, None, false));
     }
 }
