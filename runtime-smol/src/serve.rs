@@ -12,6 +12,7 @@ use storage::{Storage, StorageOptions, SurrealOptions};
 
 use crate::admin::server::Listener as AdminListener;
 use crate::admin::{Context, rotate};
+use crate::api::Api;
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
@@ -155,6 +156,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         woken.queued.notify(usize::MAX);
     });
     let context = Context { storage: storage.clone(), config, wake_queue };
+    let api = Api::new(app.clone(), quickstart.is_some());
     if let Some(quickstart) = quickstart {
         let text = quickstart.prepare(&context).await?;
         let mut out = std::io::stdout().lock();
@@ -168,7 +170,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         let own = own.clone();
         Box::pin(async move { own.text(&host).await.map_err(|e| e.to_string()) })
     };
-    let http = Http::new(tls, health.clone(), Box::new(policy));
+    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api));
     Ok(Started { app, health, http, listeners, admin, context, sessions: Sessions::new(stop) })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use protocol_core::Timestamp;
 
+use crate::api::NewEmail;
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
 use crate::keys::TenantKey;
@@ -39,6 +40,8 @@ pub struct Accept {
     pub suppressions: Vec<(OrgId, SuppressionChange)>,
     /// As in [`Commit`].
     pub events: Vec<(JobId, DeliveryRecord)>,
+    /// As in [`Commit`], not yet sealed.
+    pub email: Option<NewEmail>,
 }
 
 /// A message for a folder of one mailbox.
@@ -116,9 +119,13 @@ impl Storage {
 impl Inner {
     pub(crate) async fn plan(&self, delivered: &Spool, for_queue: &Spool, accept: Accept) -> Result<Plan> {
         let Accept { sender, recipients, received, deliveries, queued, mut jobs, .. } = accept;
-        let Accept { charges, idempotency, suppressions, events, .. } = accept;
+        let Accept { charges, idempotency, suppressions, events, email, .. } = accept;
         let at = self.clock.now();
-        let commit = Commit { charges, idempotency, suppressions, events, at, ..Commit::default() };
+        let email = match email {
+            Some(email) => Some(self.seal_email(email).await?),
+            None => None,
+        };
+        let commit = Commit { charges, idempotency, suppressions, events, email, at, ..Commit::default() };
         let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit };
         let envelope = |place, meta| Envelope {
             place,
@@ -252,6 +259,7 @@ impl From<&NewJob> for EnvelopeJob {
             start_ms: job.start.0,
             due_ms: job.due.0,
             deliver_by: job.deliver_by,
+            logged: job.logged,
         }
     }
 }
@@ -280,6 +288,7 @@ impl EnvelopeJob {
             deliver_by: self.deliver_by,
             // Its counter was lost or settled with its row.
             counted: None,
+            logged: self.logged,
         })
     }
 }

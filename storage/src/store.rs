@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use protocol_core::{Timestamp, time::Duration};
 
+use crate::api::*;
 use crate::error::Result;
 use crate::slots::*;
 use crate::types::*;
@@ -233,9 +234,35 @@ pub trait Policies: Send + Sync {
     async fn clean_policies(&self, before: Timestamp) -> Result<u64>;
 }
 
+/// What the transactional API keeps.
+#[async_trait::async_trait]
+pub trait Api: Send + Sync {
+    /// One e-mail of an organisation. Another organisation's is not found.
+    async fn email(&self, org: OrgId, id: MessageId) -> Result<Email>;
+    /// E-mails of an organisation behind `after`, the newest first, at most `limit`.
+    async fn emails(&self, org: OrgId, after: Option<EmailPlace>, limit: usize) -> Result<Vec<Email>>;
+    /// Those jobs of a message that have a row, of the first `count`.
+    async fn jobs_of(&self, message: MessageId, count: u16) -> Result<Vec<Job>>;
+    /// Entries of an organisation's log behind a number, in order, at most `limit`.
+    async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>>;
+    /// The number of the last entry of an organisation's log; 0 when there was none.
+    async fn log_end(&self, org: OrgId) -> Result<u64>;
+
+    /// Makes a key.
+    async fn add_api_key(&self, key: &ApiKey) -> Result<()>;
+    /// A key by its ID, ended or not.
+    async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey>;
+    /// Keys of an organisation, or all, by ID.
+    async fn list_api_keys(&self, org: Option<OrgId>) -> Result<Vec<ApiKey>>;
+    /// Removes a key: it is worth nothing from then on; whether it was there.
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool>;
+    /// Writes down that a key was used, unless it was not long ago ([`LAST_USE_STEP_SECS`]).
+    async fn touch_api_key(&self, id: ApiKeyId, now: Timestamp) -> Result<()>;
+}
+
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs + Limits + Policies {
+pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

@@ -14,7 +14,7 @@ use protocol_smtp::server::{Refusal, ServerSession, Service};
 use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
-    Accept, Deliver, FolderTarget, JobId, JobRecipient, MessageId, NamedFlags, NewJob, OrgId, Queued,
+    Accept, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob, OrgId, Queued,
     SpecialUse,
 };
 
@@ -159,6 +159,7 @@ impl Connection {
                 smtputf8: transaction.smtputf8,
                 tls: session.is_secure(),
                 auth: session.account().is_some(),
+                http: false,
             },
             id: &id.to_string(),
             recipient,
@@ -213,6 +214,7 @@ impl Connection {
                 due,
                 deliver_by: None,
                 counted: counted.clone(),
+                logged: false,
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
@@ -260,30 +262,67 @@ fn deliveries(
         Place::Junk => SpecialUse::Junk,
     };
     let each = transaction.deliveries().into_iter().enumerate().map(|(n, (mailbox, recipient))| {
-        let mut edit = edit.clone();
+        let copy = Copy {
+            sender: &transaction.sender,
+            recipient: &recipient.given,
+            received,
+            edit,
+            structure,
+            folder,
+            now,
+            check_quota: !recipient.role,
+        };
+        copy.of(mailbox, if n == 0 { id } else { MessageId::random() })
+    });
+    each.collect()
+}
+
+/// What the copies of one message for one recipient's mailboxes are made of.
+pub(crate) struct Copy<'a> {
+    /// Reverse-path without brackets.
+    pub sender: &'a str,
+    /// The address that led there.
+    pub recipient: &'a str,
+    /// Received and what stands with it.
+    pub received: &'a [u8],
+    /// What else changes.
+    pub edit: &'a Edit,
+    /// Of the message without all that.
+    pub structure: &'a Structure,
+    /// Where it goes.
+    pub folder: SpecialUse,
+    /// When.
+    pub now: Timestamp,
+    /// The mailbox's quota counts.
+    pub check_quota: bool,
+}
+
+impl Copy<'_> {
+    /// One mailbox's own: its trace fields, and the structure as it is with them on top.
+    pub fn of(&self, mailbox: &Mailbox, message: MessageId) -> Deliver {
+        let mut edit = self.edit.clone();
         edit.prefix = [
-            trace::return_path(&transaction.sender),
-            trace::delivered_to(&recipient.given),
-            received.to_vec(),
+            trace::return_path(self.sender),
+            trace::delivered_to(self.recipient),
+            self.received.to_vec(),
             edit.prefix,
         ]
         .concat();
-        let mut structure = structure.clone();
+        let mut structure = self.structure.clone();
         structure.apply(&edit);
         Deliver {
             org: mailbox.org,
             mailbox: mailbox.id,
-            message: if n == 0 { id } else { MessageId::random() },
+            message,
             prefix: edit.prefix,
             skip: edit.skip,
-            folder: FolderTarget::Use(folder),
+            folder: FolderTarget::Use(self.folder),
             flags: NamedFlags::default(),
-            internal_date: now,
+            internal_date: self.now,
             meta: structure.encode(),
-            check_quota: !recipient.role,
+            check_quota: self.check_quota,
         }
-    });
-    each.collect()
+    }
 }
 
 /// What storage's refusal means to the client.

@@ -11,7 +11,9 @@ mod session;
 mod transaction;
 mod verifier;
 
-pub(crate) use limits::told as suppression_told;
+pub(crate) use accept::Copy;
+pub(crate) use header::may_send_as;
+pub(crate) use limits::{Quotas, told as suppression_told};
 pub use repeats::Repeats;
 pub use session::{Configs, serve};
 pub(crate) use transaction::{canonical_text, domain_of};
