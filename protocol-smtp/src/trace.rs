@@ -251,7 +251,9 @@ mod tests {
 
     #[test]
     fn transmission_types() {
-        let with = |extended, smtputf8, tls, auth, lmtp| With { lmtp, extended, smtputf8, tls, auth, http: false }.name();
+        let with = |extended, smtputf8, tls, auth, lmtp| {
+            With { lmtp, extended, smtputf8, tls, auth, http: false }.name()
+        };
         assert_eq!(with(false, false, false, false, false), "SMTP");
         assert_eq!(with(true, false, false, false, false), "ESMTP");
         assert_eq!(with(true, false, true, true, false), "ESMTPSA");

@@ -45,7 +45,8 @@ impl Storage {
     /// Puts an e-mail off, or sends it earlier, as long as nothing of it was tried; [`Refusal::InUse`] otherwise.
     pub async fn reschedule_email(&self, org: OrgId, id: MessageId, at: Timestamp) -> Result<()> {
         let untried = |job: &Job| job.state == JobState::Queued && job.attempts == 0;
-        self.act_on_email(org, id, JobAction::Reschedule(at), untried).await.map(drop)
+        self.act_on_email(org, id, JobAction::Reschedule(at), untried).await?;
+        self.durable(async move |inner| inner.settle(inner.store.put_off_email(org, id, at).await)).await
     }
 
     async fn act_on_email(

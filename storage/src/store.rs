@@ -241,6 +241,8 @@ pub trait Api: Send + Sync {
     async fn email(&self, org: OrgId, id: MessageId) -> Result<Email>;
     /// E-mails of an organisation behind `after`, the newest first, at most `limit`.
     async fn emails(&self, org: OrgId, after: Option<EmailPlace>, limit: usize) -> Result<Vec<Email>>;
+    /// Writes down that an e-mail is not to be sent before another time; what is kept of it is kept as long after that.
+    async fn put_off_email(&self, org: OrgId, id: MessageId, send_at: Timestamp) -> Result<()>;
     /// Those jobs of a message that have a row, of the first `count`.
     async fn jobs_of(&self, message: MessageId, count: u16) -> Result<Vec<Job>>;
     /// Entries of an organisation's log behind a number, in order, at most `limit`.

@@ -71,7 +71,8 @@ impl Client {
             return (self.peer, self.tls || self.peer.is_loopback());
         }
         let named = fields.forwarded_for.into_iter().flat_map(|value| value.rsplit(','));
-        let mut named = named.map_while(|text| text.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical()));
+        let mut named =
+            named.map_while(|text| text.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical()));
         // The last one that is no proxy of ours was written by a proxy of ours.
         let origin = named.find(|ip| !proxies.contains(*ip)).unwrap_or(self.peer);
         let encrypted = fields.forwarded_proto.is_none_or(|proto| proto.trim().eq_ignore_ascii_case("https"));
@@ -223,7 +224,13 @@ impl Caller {
 mod tests {
     use super::*;
 
-    fn origin(peer: &str, tls: bool, proxies: &str, forwarded: Option<&str>, proto: Option<&str>) -> (String, bool) {
+    fn origin(
+        peer: &str,
+        tls: bool,
+        proxies: &str,
+        forwarded: Option<&str>,
+        proto: Option<&str>,
+    ) -> (String, bool) {
         let client = Client { peer: peer.parse().unwrap(), tls };
         let fields = Fields { authorization: None, forwarded_for: forwarded, forwarded_proto: proto };
         let (ip, private) = client.origin(&Networks::parse(proxies).unwrap(), &fields);
@@ -237,11 +244,20 @@ mod tests {
         assert_eq!(origin("198.51.100.1", false, "", outside, Some("https")), want("198.51.100.1", false));
         assert_eq!(origin("198.51.100.1", true, "", outside, None), want("198.51.100.1", true));
         assert_eq!(origin("127.0.0.1", false, "", outside, None), want("127.0.0.1", true));
-        assert_eq!(origin("10.0.0.1", false, "10.0.0.0/8", outside, Some("https")), want("203.0.113.9", true));
-        assert_eq!(origin("10.0.0.1", false, "10.0.0.0/8", outside, Some("http")), want("203.0.113.9", false));
+        assert_eq!(
+            origin("10.0.0.1", false, "10.0.0.0/8", outside, Some("https")),
+            want("203.0.113.9", true)
+        );
+        assert_eq!(
+            origin("10.0.0.1", false, "10.0.0.0/8", outside, Some("http")),
+            want("203.0.113.9", false)
+        );
         // What a client wrote itself stands left of what the proxy added.
         let forged = Some("127.0.0.1, 203.0.113.9, 10.0.0.2");
         assert_eq!(origin("10.0.0.1", false, "10.0.0.0/8", forged, None), want("203.0.113.9", true));
-        assert_eq!(origin("10.0.0.1", false, "10.0.0.0/8", Some("x, 10.0.0.2"), None), want("10.0.0.1", true));
+        assert_eq!(
+            origin("10.0.0.1", false, "10.0.0.0/8", Some("x, 10.0.0.2"), None),
+            want("10.0.0.1", true)
+        );
     }
 }

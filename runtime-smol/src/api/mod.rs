@@ -27,6 +27,7 @@ use error::{ApiError, Code};
 use graphql::ApiSchema;
 
 pub use auth::Client;
+pub(crate) use time::parse as read_time;
 
 /// Octets of a body of a caller who may not send, and of one who does not say who they are.
 const SMALL_BODY_MAX: usize = 1024 * 1024;

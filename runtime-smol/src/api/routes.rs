@@ -55,7 +55,9 @@ pub async fn find(
             (Some(outcome), _) => Route::Simulated(outcome),
             (None, resolution) => match (local(resolution), suppressed) {
                 (None, Some(row)) => Route::Suppressed(format!("suppressed: {}", suppression_told(&row))),
-                (Some(Route::Local { .. }) | None, _) if caller.is_test() => Route::Simulated(Outcome::Delivered),
+                (Some(Route::Local { .. }) | None, _) if caller.is_test() => {
+                    Route::Simulated(Outcome::Delivered)
+                }
                 (Some(Route::Local { .. }), _) if queued => Route::Queue,
                 (Some(route), _) => route,
                 (None, None) => Route::Queue,

@@ -141,7 +141,14 @@ impl Letter<'_> {
             edit.prefix = sign_spooled(&signer, &header, &edit, &spool, self.date()).await?;
         }
         let smtputf8 = composed.smtputf8 && structure.flags.has(Flags::HEADER_8BIT);
-        Ok(Made { spool, structure, edit, received: self.received(), smtputf8, message_id: composed.message_id })
+        Ok(Made {
+            spool,
+            structure,
+            edit,
+            received: self.received(),
+            smtputf8,
+            message_id: composed.message_id,
+        })
     }
 
     async fn spooled(&self, composed: &Composed) -> storage::Result<(Spool, Structure)> {
@@ -359,6 +366,8 @@ fn random<const N: usize>() -> Result<[u8; N], ApiError> {
     let mut octets = [0; N];
     match getrandom::fill(&mut octets) {
         Ok(()) => Ok(octets),
-        Err(_) => Err(ApiError::new(Code::Unavailable, "the request cannot be carried out now; try again later")),
+        Err(_) => {
+            Err(ApiError::new(Code::Unavailable, "the request cannot be carried out now; try again later"))
+        }
     }
 }

@@ -28,7 +28,9 @@ pub fn outcome_of(address: &Canonical) -> Option<Outcome> {
     if address.domain() != DOMAIN {
         return None;
     }
-    let plain = address.split_plus('+').map_or_else(|| address.local().to_owned(), |(base, _)| base.local().to_owned());
+    let plain = address
+        .split_plus('+')
+        .map_or_else(|| address.local().to_owned(), |(base, _)| base.local().to_owned());
     Some(match plain.as_str() {
         "deferred" => Outcome::Deferred,
         "bounced" => Outcome::Bounced,

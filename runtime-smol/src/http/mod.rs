@@ -17,7 +17,7 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsAcceptor;
 use hyper::body::{Body, Incoming as HyperBody};
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -129,11 +129,16 @@ impl Http {
     }
 
     async fn answer(&self, request: Request<HyperBody>, client: Client) -> Response<Outbound> {
+        let is_h2 = request.version() == Version::HTTP_2;
         match self.route(request, client).await {
             Ok(response) => response,
             Err(status) => {
                 let mut response = Response::new(Outbound::empty());
                 *response.status_mut() = status;
+                // What follows on this connection may not be what it seems.
+                if !is_h2 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 response
             }
         }
@@ -145,6 +150,7 @@ impl Http {
         client: Client,
     ) -> Result<Response<Outbound>, StatusCode> {
         check_host(&request)?;
+        check_encoding(&request)?;
         let mut request = to_tide(request)?;
         request.ext_mut().insert(client);
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
@@ -198,6 +204,17 @@ fn check_host(request: &Request<HyperBody>) -> Result<(), StatusCode> {
     let hosts = request.headers().get_all(HOST).iter().count();
     let wrong = hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11);
     if wrong { Err(StatusCode::BAD_REQUEST) } else { Ok(()) }
+}
+
+/// RFC 9112 §6.1: a transfer coding that is not known here is refused; two of them, or one twice, are what somebody
+/// writes who wants two servers to see two different requests.
+fn check_encoding(request: &Request<HyperBody>) -> Result<(), StatusCode> {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(StatusCode::NOT_IMPLEMENTED),
+    }
 }
 
 fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCode> {

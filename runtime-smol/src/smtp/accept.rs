@@ -14,8 +14,8 @@ use protocol_smtp::server::{Refusal, ServerSession, Service};
 use protocol_smtp::srs;
 use protocol_smtp::trace::{self, Received, With};
 use storage::{
-    Accept, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob, OrgId, Queued,
-    SpecialUse,
+    Accept, Deliver, FolderTarget, JobId, JobRecipient, Mailbox, MessageId, NamedFlags, NewJob, OrgId,
+    Queued, SpecialUse,
 };
 
 use super::bodies::{Form, Forms};

@@ -37,7 +37,10 @@ impl Connection {
         }
         if let Some(sender) = Fields::find(header, "Sender") {
             for mailbox in AddressList::new(sender.value).mailboxes() {
-                if !may_send_as(&self.app.storage, account, written(&mailbox)).await.map_err(storage_failed)? {
+                if !may_send_as(&self.app.storage, account, written(&mailbox))
+                    .await
+                    .map_err(storage_failed)?
+                {
                     return Err(Refusal::SenderNotAllowed("Sender"));
                 }
             }

@@ -106,12 +106,36 @@ impl<R: Rows> Api for Engine<R> {
             return Ok(Vec::new());
         }
         let emails = self.rows.slots(&keys).await?.into_iter().map(email_of).collect::<Result<Vec<_>>>()?;
-        let mut by_id: BTreeMap<MessageId, Email> = emails.into_iter().map(|email| (email.id, email)).collect();
+        let mut by_id: BTreeMap<MessageId, Email> =
+            emails.into_iter().map(|email| (email.id, email)).collect();
         let in_order = keys.iter().filter_map(|key| match key {
             SlotKey::Email(_, id) => by_id.remove(id),
             _ => None,
         });
         Ok(in_order.collect())
+    }
+
+    async fn put_off_email(&self, org: OrgId, id: MessageId, send_at: Timestamp) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let row = self.slot(SlotKey::Email(org, id)).await?.ok_or(Error::NotFound)?;
+            let rev = row.rev;
+            let mut email = email_of(row)?;
+            let place = EmailPlace { created: email.open.created, id };
+            let time = SlotKey::EmailTime(org, Reverse(place));
+            let time_rev = self.slot(time.clone()).await?.map_or(0, |row| row.rev);
+            let kept = email.open.expires.since(email.open.send_at.unwrap_or(email.open.created));
+            email.open.expires = send_at + kept;
+            email.open.send_at = Some(send_at);
+            let expires = Some(Slot::EmailTime(email.open.expires));
+            let slots = vec![
+                SlotWrite { key: SlotKey::Email(org, id), rev, slot: Some(Slot::Email(Box::new(email))) },
+                SlotWrite { key: time, rev: time_rev, slot: expires },
+            ];
+            if self.apply("put_off_email", Writes { slots, ..Writes::default() }, &mut tries).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn jobs_of(&self, message: MessageId, count: u16) -> Result<Vec<Job>> {
@@ -175,8 +199,7 @@ impl<R: Rows> Api for Engine<R> {
                 return Ok(());
             }
             key.last_used = Some(now);
-            let write =
-                SlotWrite { key: SlotKey::ApiKey(id), rev, slot: Some(Slot::ApiKey(Box::new(key))) };
+            let write = SlotWrite { key: SlotKey::ApiKey(id), rev, slot: Some(Slot::ApiKey(Box::new(key))) };
             let writes = Writes { slots: vec![write], ..Writes::default() };
             if self.apply("touch_api_key", writes, &mut tries).await? {
                 return Ok(());

@@ -26,6 +26,7 @@ use crate::slots::{CounterKey, SlotKey, SlotTable};
 use crate::store::Store;
 use crate::types::{FolderId, Id, JobId, MailboxId, OrgId};
 
+pub use api::API_KEY_ENTRIES_MAX;
 pub use names::{
     ALIAS_TARGETS_MAX, FOLDER_LEVEL_OCTETS_MAX, FOLDER_NAME_OCTETS_MAX, FOLDERS_MAX, KEYWORD_OCTETS_MAX,
     SUBSCRIPTIONS_MAX,

@@ -166,7 +166,12 @@ fn suppression_of(row: SlotRow) -> Option<Suppression> {
 
 impl<R: Rows> Engine<R> {
     /// Writes a row in place of what is there; whether there was one.
-    pub(super) async fn replace_slot(&self, what: &'static str, key: SlotKey, slot: Option<Slot>) -> Result<bool> {
+    pub(super) async fn replace_slot(
+        &self,
+        what: &'static str,
+        key: SlotKey,
+        slot: Option<Slot>,
+    ) -> Result<bool> {
         let mut tries = 0;
         loop {
             let known = self.rows.slots(std::slice::from_ref(&key)).await?.into_iter().next();

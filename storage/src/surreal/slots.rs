@@ -92,9 +92,7 @@ pub fn row(write: &SlotWrite) -> Result<Option<Value>> {
             ("expires", signed(row.expires.0)),
         ]),
         Slot::ApiKey(row) => object([id, rev, ("record", json(&**row)?)]),
-        Slot::Email(row) => {
-            object([id, rev, ("record", json(&row.open)?), ("sealed", bytes(&row.sealed))])
-        }
+        Slot::Email(row) => object([id, rev, ("record", json(&row.open)?), ("sealed", bytes(&row.sealed))]),
         Slot::EmailTime(expires) => object([id, rev, ("expires", signed(expires.0))]),
     }))
 }

@@ -153,7 +153,9 @@ impl<'a> Walk<'a> {
         let mut whole = Size::default();
         for Positioned { node, .. } in &set.items {
             let size = match node {
-                Selection::Field(field) if field.node.name.node.starts_with("__") => Size { fields: 1, depth: 1 },
+                Selection::Field(field) if field.node.name.node.starts_with("__") => {
+                    Size { fields: 1, depth: 1 }
+                }
                 Selection::Field(field) => {
                     let below = self.size(&field.node.selection_set.node)?;
                     Size { fields: below.fields.saturating_add(1), depth: below.depth + 1 }
@@ -203,7 +205,8 @@ mod tests {
         assert_eq!(checked(&nested(DEPTH_MAX)), Ok(()));
         assert!(checked(&nested(DEPTH_MAX + 1)).is_err());
         assert!(checked(&nested(100_000)).is_err());
-        let aliases = |n: usize| format!("{{{}}}", (0..n).map(|n| format!("a{n}:login ")).collect::<String>());
+        let aliases =
+            |n: usize| format!("{{{}}}", (0..n).map(|n| format!("a{n}:login ")).collect::<String>());
         assert_eq!(checked(&aliases(ALIASES_MAX)), Ok(()));
         assert!(checked(&aliases(ALIASES_MAX + 1)).is_err());
         assert!(checked(&aliases(10_000)).is_err());

@@ -57,7 +57,8 @@ impl Mutation {
     async fn send_email(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "The author: an address, or a name with the address in angle brackets.")] from: String,
+        #[graphql(desc = "The author: an address, or a name with the address in angle brackets.")]
+        from: String,
         #[graphql(desc = "Recipients that everybody sees.")] to: Vec<String>,
         #[graphql(default, desc = "Further recipients that everybody sees.")] cc: Vec<String>,
         #[graphql(default, desc = "Recipients that nobody else sees.")] bcc: Vec<String>,

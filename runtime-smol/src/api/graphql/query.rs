@@ -74,7 +74,8 @@ impl Query {
     ) -> async_graphql::Result<Connection<String, Email>> {
         let (app, caller) = parts(context)?;
         let first = usize::try_from(first.unwrap_or(PAGE)).ok().filter(|n| (1..=PAGE_MAX).contains(n));
-        let first = first.ok_or_else(|| ApiError::argument("first", "SYNTAX", "first: a number from 1 to 100"))?;
+        let first =
+            first.ok_or_else(|| ApiError::argument("first", "SYNTAX", "first: a number from 1 to 100"))?;
         let has_previous = after.is_some();
         let after = after.map(|cursor| {
             let bad = || ApiError::argument("after", "SYNTAX", "after: this is no cursor");
@@ -93,7 +94,8 @@ impl Query {
 
 /// The application and the caller of a request.
 pub(super) fn parts<'a>(context: &'a Context<'_>) -> Result<(&'a Arc<App>, &'a Caller), ApiError> {
-    let missing = |_| ApiError::new(crate::api::error::Code::Unauthenticated, "give an API key as a bearer token");
+    let missing =
+        |_| ApiError::new(crate::api::error::Code::Unauthenticated, "give an API key as a bearer token");
     Ok((context.data::<Arc<App>>().map_err(missing)?, context.data::<Caller>().map_err(missing)?))
 }
 
