@@ -45,16 +45,18 @@ impl Storage {
         &self,
         job: &Job,
         mut update: JobUpdate,
-        also: Option<(Spool, Accept)>,
+        also: Vec<(Spool, Accept)>,
     ) -> Result<Vec<Placed>> {
         if update.also != Commit::default() {
             return Err(Refusal::Invalid("what goes with a result is given by its content".into()).into());
         }
-        let (objects, keys, commit) = match also {
-            Some((spool, accept)) => self.inner.plan(&spool, &spool, accept).await?.into_parts(),
-            None => Default::default(),
-        };
-        update.also = commit;
+        let (mut objects, mut keys) = (Vec::new(), Vec::new());
+        for (spool, accept) in also {
+            let (its_objects, its_keys, commit) = self.inner.plan(&spool, &spool, accept).await?.into_parts();
+            objects.extend(its_objects);
+            keys.extend(its_keys);
+            update.also.join(commit)?;
+        }
         let fence = Fence { job: job.spec.id, epoch: job.epoch };
         let body = ObjectKey::queued(job.spec.org, job.spec.message);
         let settled = update.next_due.is_none() && !update.dead;

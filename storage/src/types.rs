@@ -697,6 +697,31 @@ pub struct Commit {
     pub at: Timestamp,
 }
 
+impl Commit {
+    /// Makes one of two.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`](crate::Refusal::Invalid) when both have what there is one of: a key of idempotency, an
+    /// e-mail.
+    pub(crate) fn join(&mut self, other: Commit) -> crate::Result<()> {
+        let twice = (self.idempotency.is_some() && other.idempotency.is_some())
+            || (self.email.is_some() && other.email.is_some());
+        if twice {
+            return Err(crate::Refusal::Invalid("two commits that cannot be one".into()).into());
+        }
+        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, at } = other;
+        self.rows.extend(rows);
+        self.jobs.extend(jobs);
+        self.charges.extend(charges);
+        self.suppressions.extend(suppressions);
+        self.events.extend(events);
+        self.idempotency = self.idempotency.take().or(idempotency);
+        self.email = self.email.take().or(email);
+        self.at = self.at.max(at);
+        Ok(())
+    }
+}
+
 /// What an administrator does to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -6,6 +6,7 @@ mod convert;
 mod dial;
 mod kept;
 mod lease;
+mod local;
 mod noted;
 mod notice;
 mod plan;
@@ -27,7 +28,7 @@ use protocol_smtp::queue::{
     Effect, Event, Failure, Fence, JobKey, NodeId, Policy, Queue, Settlement, StoreError, Verdict,
 };
 use protocol_smtp::status::Status;
-use storage::{Job, JobState, JobWrite};
+use storage::{Accept, Job, JobState, JobWrite, Spool};
 
 use crate::app::App;
 use crate::metrics::METRICS;
@@ -72,6 +73,8 @@ struct Held {
     control: Option<Sender<Control>>,
     /// Where each recipient was tried, for its delivery record.
     tried: HashMap<u16, Tried>,
+    /// Those that are here.
+    here: HashMap<u16, local::Here>,
 }
 
 /// The worker's shared state: effects run in tasks of their own.
@@ -245,10 +248,15 @@ impl Worker {
                 let (job, lease, control) = self.begin_attempt(fence)?;
                 let means = (&*self.app, &self.kept);
                 let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
+                let split = local::split(&self.app, &job, recipients).await;
                 let mut tried =
-                    attempt::run(means, (&job, lease), &recipients, fence, control, &self.events).await;
+                    attempt::run(means, (&job, lease), &split.elsewhere, fence, control, &self.events).await;
                 tried.verdicts.extend(suppressed);
-                self.attempted(fence, attempt, tried)
+                tried.verdicts.extend(split.verdicts);
+                let hostname = &self.app.config.server.hostname;
+                let place = |index: &u16| (*index, Tried { host: hostname.clone(), tls: String::new() });
+                tried.tried.extend(split.here.keys().map(place));
+                self.attempted(fence, attempt, tried, split.here)
             }
             Effect::Save { fence, settlement } => {
                 Event::Saved { fence, result: self.save(fence, settlement).await }
@@ -312,7 +320,10 @@ impl Worker {
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
                     let lease = Lease::new(self.anchor, until);
-                    table.insert(key, Held { job, lease, control: None, tried: HashMap::new() });
+                    table.insert(
+                        key,
+                        Held { job, lease, control: None, tried: HashMap::new(), here: HashMap::new() },
+                    );
                 }
                 Event::Claimed(known)
             }
@@ -400,9 +411,15 @@ impl Worker {
         }
     }
 
-    fn attempted(&self, fence: Fence, attempt: u32, outcome: Attempted) -> Event {
+    fn attempted(
+        &self,
+        fence: Fence,
+        attempt: u32,
+        outcome: Attempted,
+        here: HashMap<u16, local::Here>,
+    ) -> Event {
         if let Some(held) = self.table().get_mut(&fence.job) {
-            held.tried = outcome.tried;
+            (held.tried, held.here) = (outcome.tried, here);
             log_attempt(&held.job, attempt, &outcome.verdicts, &held.tried, outcome.took);
         }
         Event::Attempted { fence, verdicts: outcome.verdicts, health: outcome.health }
@@ -410,12 +427,18 @@ impl Worker {
 
     async fn save(&self, fence: Fence, settlement: Settlement) -> Result<(), StoreError> {
         let held = self.table().get(&fence.job).filter(|h| h.job.epoch == fence.epoch).cloned();
-        let Some(Held { job, tried, .. }) = held else { return Err(StoreError::Stale) };
+        let Some(Held { job, tried, here, .. }) = held else { return Err(StoreError::Stale) };
         let now = self.to_store(self.anchor.now());
         let settlement =
             Settlement { next_due: settlement.next_due.map(|due| self.to_store(due)), ..settlement };
-        let also = notice::build(&self.app, &job, &settlement, &tried, now).await?;
-        let has_jobs = also.as_ref().is_some_and(|(_, accept)| !accept.jobs.is_empty());
+        let notice = notice::build(&self.app, &job, &settlement, &tried, now).await?;
+        let copies = local::copies(&self.app, &job, &settlement, &here, now).await;
+        let copies = copies.map_err(|error| {
+            tracing::warn!(job = %job.spec.id, %error, "a message could not be read for mailboxes here");
+            store_error(error)
+        })?;
+        let also: Vec<(Spool, Accept)> = notice.into_iter().chain(copies).collect();
+        let has_jobs = also.iter().any(|(_, accept)| !accept.jobs.is_empty());
         let update = convert::update(&job, &settlement, &tried, now);
         match self.app.storage.save_job(&job, update, also).await {
             Ok(_) => {

@@ -14,6 +14,7 @@ use storage::{AddressRow, Mailbox, Storage};
 use super::accept::storage_failed;
 use super::bodies::Form;
 use super::domain_of;
+use super::idempotency::is_key;
 use super::origin::Judged;
 use super::session::Connection;
 use super::transaction::Transaction;
@@ -72,6 +73,7 @@ impl Connection {
         if self.account.is_none() {
             return Ok(edit); // it is its author's server's to sign
         }
+        edit.skip_fields(header, is_key);
         let signing = &self.app.signing;
         let signer = signing.for_author(&self.app.storage, author).await.map_err(storage_failed)?;
         if let Some(signer) = signer {

@@ -3,6 +3,7 @@
 mod accept;
 mod bodies;
 mod header;
+mod idempotency;
 mod limits;
 mod origin;
 mod recipients;
