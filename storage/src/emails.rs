@@ -42,8 +42,12 @@ impl Storage {
         self.act_on_email(org, id, JobAction::Cancel, |_| true).await
     }
 
-    /// Puts an e-mail off, or sends it earlier, as long as nothing of it was tried; [`Refusal::InUse`] otherwise.
+    /// Puts a scheduled e-mail off, or sends it earlier, as long as nothing of it was tried; [`Refusal::InUse`]
+    /// otherwise.
     pub async fn reschedule_email(&self, org: OrgId, id: MessageId, at: Timestamp) -> Result<()> {
+        if self.store().email(org, id).await?.open.send_at.is_none() {
+            return Err(Refusal::InUse("the e-mail was not scheduled".into()).into());
+        }
         let untried = |job: &Job| job.state == JobState::Queued && job.attempts == 0;
         self.act_on_email(org, id, JobAction::Reschedule(at), untried).await?;
         self.durable(async move |inner| inner.settle(inner.store.put_off_email(org, id, at).await)).await

@@ -335,6 +335,48 @@ fn what_was_sent_is_found_again_scheduled_put_off_and_cancelled() {
     let id = sent["data"]["sendEmail"].as_str().expect("an ID").to_owned();
     user.graphql(put_off, json!({"id": id, "at": at(-1)}));
     user.reaches(&id, "DELIVERED");
+    let files: Vec<String> = world.files().iter().map(|path| path.display().to_string()).collect();
+    let args: Vec<&str> = files.iter().map(String::as_str).collect();
+    let zone = world.zone.display().to_string();
+    let verdicts = world.inbox.python_ok("verify_dkim.py", &[&[zone.as_str(), "files"], &args[..]].concat());
+    assert_eq!((verdicts.lines().count(), verdicts.matches("=good").count()), (4, 8), "{verdicts}");
+
+    // A mailbox here waits as well as others do.
+    let mut scheduled = letter("bob@example.test", "here");
+    scheduled["sendAt"] = json!(at(3_600));
+    let id = user.send(scheduled);
+    let used =
+        || world.inbox.cli_json(&["mailbox", "list", "--json"])[1]["usedBytes"].as_u64().expect("a number");
+    assert_eq!((user.email(&id)["state"].clone(), used()), (json!("SCHEDULED"), 0));
+    user.graphql(put_off, json!({"id": id, "at": at(-1)}));
+    user.reaches(&id, "DELIVERED");
+    assert!(used() > 0, "bob has it");
+}
+
+#[test]
+fn q8_a_submission_with_a_key_is_accepted_again_and_sent_once() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let inbox = Inbox::started();
+    let file = |name: &str, subject: &str, key: &str| {
+        let path = inbox.dir.0.join(name);
+        let text = format!(
+            "From: alice@example.test\r\nSubject: {subject}\r\nX-Test-Id: {subject}\r\nIdempotency-Key: {key}\r\n\r\nhello\r\n"
+        );
+        fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let (one, two, bad) = (file("1", "one", "k"), file("2", "two", "k"), file("3", "three", ""));
+    let args = ["alice@example.test", "bob@example.test", "7BIT", &one, &one, &two, &bad];
+    let said = inbox.python_ok("send_raw.py", &args);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("250 ") && lines[0] == lines[1], "{said}");
+    assert!(lines[2].starts_with("550 5.6.0 ") && lines[3].starts_with("550 5.6.0 "), "{said}");
+    assert_eq!(inbox.python_ok("ids.py", &["bob@example.test"]).trim(), "one");
+    let mail = inbox.dir.0.join("out.mbox").display().to_string();
+    inbox.cli_ok(&["export", "mbox", &mail, "--mailbox", "bob@example.test"]);
+    assert!(!fs::read_to_string(mail).expect("readable").contains("Idempotency-Key"));
 }
 
 #[test]

@@ -187,7 +187,7 @@ async fn story_of(app: &App, email: Email) -> Result<Story, ApiError> {
 }
 
 /// Whether an e-mail is the caller's to see: a mailbox sees its own.
-fn is_visible(caller: &Caller, email: &Email) -> bool {
+pub(super) fn is_visible(caller: &Caller, email: &Email) -> bool {
     match &caller.mailbox {
         Some(mailbox) if !caller.scopes.admin => email.open.mailbox == Some(mailbox.id),
         _ => true,

@@ -7,13 +7,17 @@ mod auth;
 mod body;
 mod emails;
 mod error;
+mod events;
 mod graphql;
 mod input;
 mod rest;
 mod routes;
 mod send;
 mod simulate;
+mod socket;
+mod sse;
 mod time;
+mod upgraded;
 
 use std::sync::Arc;
 
@@ -58,6 +62,26 @@ impl Api {
         matches!(path, "/graphql" | "/v1/emails")
     }
 
+    /// Answers a request for a WebSocket, before anything else looks at it. None: it is no such request.
+    pub(crate) async fn upgrade<B>(
+        self: &Arc<Self>,
+        request: &mut hyper::Request<B>,
+        client: Client,
+    ) -> Option<Result<String, u16>> {
+        if request.uri().path() != "/graphql" || !socket::is_wanted(request.headers()) {
+            return None;
+        }
+        Some(match socket::handshake(self, request.headers(), client).await {
+            Ok(handshake) => {
+                let accept = handshake.accept.clone();
+                let on_upgrade = hyper::upgrade::on(&mut *request);
+                socket::begin(self.clone(), on_upgrade, handshake, client, request.headers());
+                Ok(accept)
+            }
+            Err(error) => Err(error.code.status()),
+        })
+    }
+
     /// Puts its routes on a server.
     pub fn mount<S: Clone + Send + Sync + 'static>(self: &Arc<Self>, server: &mut tide::Server<S>) {
         let api = self.clone();
@@ -81,12 +105,37 @@ impl Api {
     }
 
     async fn answer_graphql<S>(self: Arc<Self>, mut request: Request<S>) -> tide::Result {
+        let wants_stream =
+            |accept: &str| accept.split(',').any(|kind| kind.trim().starts_with("text/event-stream"));
+        if request.header("accept").is_some_and(|values| wants_stream(values.last().as_str())) {
+            return self.answer_stream(request).await;
+        }
         let response = match self.graphql(&mut request).await {
             Ok(response) => return json(StatusCode::Ok, serde_json::to_vec(&response)?),
             Err(error) => error,
         };
         let body = serde_json::to_vec(&graphql::response_of(response.clone()))?;
         refused(&response, body)
+    }
+
+    /// A document whose answers are told as they come.
+    async fn answer_stream<S>(&self, mut request: Request<S>) -> tide::Result {
+        let begun = async {
+            let caller = self.caller(&request).await?;
+            let document = body::read_json(&mut request, SMALL_BODY_MAX, &self.large).await?.parse()?;
+            Ok(graphql::stream(&self.schema, &self.app, caller, document))
+        };
+        match begun.await {
+            Ok(answers) => {
+                let response = Response::builder(StatusCode::Ok).body(sse::body(answers));
+                let response = response.content_type("text/event-stream").header("cache-control", "no-store");
+                Ok(response.header(NOSNIFF.0, NOSNIFF.1).build())
+            }
+            Err(error) => {
+                let error: ApiError = error;
+                refused(&error, serde_json::to_vec(&graphql::response_of(error.clone()))?)
+            }
+        }
     }
 
     async fn graphql<S>(&self, request: &mut Request<S>) -> Result<async_graphql::Response, ApiError> {

@@ -9,6 +9,7 @@ use tide::{Request, Response, StatusCode};
 
 use super::emails::{self, RecipientStory, State, Status, Story};
 use super::error::ApiError;
+use super::events::Kind;
 use super::input::SendEmailInput;
 use super::send::send;
 use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};
@@ -106,7 +107,7 @@ fn email(story: &Story) -> Value {
 fn recipient(story: &RecipientStory) -> Value {
     let attempts = story.records.iter().map(|record| {
         json!({
-            "type": super::graphql::event_name(record),
+            "type": Kind::of(record).name(),
             "at": time::write(protocol_core::Timestamp(record.at_ms)),
             "attempt": record.attempt,
             "host": record.host,

@@ -135,7 +135,10 @@ impl Letter<'_> {
         let (spool, structure) = self.spooled(&composed).await?;
         let mut edit = Edit::default();
         let domain = self.email.from.canonical.domain();
-        if let Some(signer) = self.app.signing.for_author(&self.app.storage, domain).await? {
+        // What waits for its time is signed when it is sent.
+        if self.email.send_at.is_none()
+            && let Some(signer) = self.app.signing.for_author(&self.app.storage, domain).await?
+        {
             let length = usize::try_from(structure.root().body_start).unwrap_or(usize::MAX);
             let header = spool.read(0, length).await?;
             edit.prefix = sign_spooled(&signer, &header, &edit, &spool, self.date()).await?;

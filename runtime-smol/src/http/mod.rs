@@ -17,7 +17,7 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsAcceptor;
 use hyper::body::{Body, Incoming as HyperBody};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -54,6 +54,7 @@ pub const REFUSAL: &[u8] =
 #[derive(Clone)]
 pub struct Http {
     app: tide::Server<routes::State>,
+    api: Option<Arc<Api>>,
     tls: Arc<ServerTls>,
 }
 
@@ -61,10 +62,10 @@ impl Http {
     /// With these certificates, this health, the policies of our domains, and the API.
     pub fn new(tls: Arc<ServerTls>, health: Arc<Health>, policy: OwnPolicy, api: Option<Arc<Api>>) -> Http {
         let mut app = routes::routes(health, policy);
-        if let Some(api) = api {
+        if let Some(api) = &api {
             api.mount(&mut app);
         }
-        Http { app, tls }
+        Http { app, api, tls }
     }
 
     /// Serves one connection to its end.
@@ -123,7 +124,7 @@ impl Http {
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(SmolTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(HEADER_MAX);
-            let connection = pin!(builder.serve_connection(io, service));
+            let connection = pin!(builder.serve_connection(io, service).with_upgrades());
             run(connection, session, |c| c.graceful_shutdown()).await
         }
     }
@@ -146,11 +147,16 @@ impl Http {
 
     async fn route(
         &self,
-        request: Request<HyperBody>,
+        mut request: Request<HyperBody>,
         client: Client,
     ) -> Result<Response<Outbound>, StatusCode> {
         check_host(&request)?;
         check_encoding(&request)?;
+        if let Some(api) = &self.api
+            && let Some(upgraded) = api.upgrade(&mut request, client).await
+        {
+            return switched(upgraded);
+        }
         let mut request = to_tide(request)?;
         request.ext_mut().insert(client);
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
@@ -170,6 +176,21 @@ impl Http {
         }
         Ok(out)
     }
+}
+
+/// The answer to a request for a WebSocket (RFC 6455 §4.2.2).
+fn switched(upgraded: Result<String, u16>) -> Result<Response<Outbound>, StatusCode> {
+    let accept =
+        upgraded.map_err(|status| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST))?;
+    let mut response = Response::new(Outbound::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    fields.insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+    let accept = HeaderValue::from_str(&accept).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    fields.insert("sec-websocket-accept", accept);
+    Ok(response)
 }
 
 /// Drives a connection: at the word to stop, and after its longest time, it is told to end.

@@ -3,12 +3,16 @@
 mod guard;
 mod mutation;
 mod query;
+mod subscription;
 mod types;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
-use async_graphql::{EmptySubscription, ErrorExtensions, Request, Response, Schema, ServerError};
+use async_graphql::{ErrorExtensions, Request, Response, Schema, ServerError};
+
+use futures_lite::{Stream, StreamExt};
 
 use super::auth::Caller;
 use super::error::{ApiError, Code};
@@ -16,14 +20,15 @@ use crate::app::App;
 
 pub use mutation::{BATCH_MAX, Mutation};
 pub use query::Query;
-pub use types::{DateTime, event_name};
+pub use subscription::Subscription;
+pub use types::DateTime;
 
 /// The schema of the API.
-pub type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+pub type ApiSchema = Schema<Query, Mutation, Subscription>;
 
 /// Makes the schema.
 pub fn schema() -> ApiSchema {
-    Schema::build(Query, Mutation, EmptySubscription)
+    Schema::build(Query, Mutation, Subscription)
         .limit_depth(guard::DEPTH_MAX + 8) // what the guard leaves to it is introspection
         .limit_complexity(guard::COMPLEXITY_MAX)
         .limit_directives(guard::DIRECTIVES_MAX)
@@ -40,13 +45,33 @@ pub async fn execute(
     if let Err(error) = prepare(&mut request) {
         return response_of(error);
     }
-    let request = match caller {
-        Some(caller) => request.data(app.clone()).data(caller),
-        None => request.only_introspection(),
-    };
-    let mut response = schema.execute(request).await;
+    let mut response = schema.execute(furnished(app, caller, request)).await;
     response.errors.iter_mut().for_each(coded);
     response
+}
+
+/// The same for one that may have many answers.
+pub fn stream(
+    schema: &ApiSchema,
+    app: &Arc<App>,
+    caller: Caller,
+    mut request: Request,
+) -> Pin<Box<dyn Stream<Item = Response> + Send>> {
+    if let Err(error) = prepare(&mut request) {
+        return Box::pin(futures_lite::stream::once(response_of(error)));
+    }
+    let answers = schema.execute_stream(furnished(app, Some(caller), request));
+    Box::pin(answers.map(|mut response| {
+        response.errors.iter_mut().for_each(coded);
+        response
+    }))
+}
+
+fn furnished(app: &Arc<App>, caller: Option<Caller>, request: Request) -> Request {
+    match caller {
+        Some(caller) => request.data(app.clone()).data(caller),
+        None => request.only_introspection(),
+    }
 }
 
 /// Bounds what the document can cost, and parses it once.

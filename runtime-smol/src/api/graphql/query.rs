@@ -9,10 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol_core::Timestamp;
 use storage::{EmailPlace, MessageId};
 
-use super::types::{DateTime, Email, EmailState};
+use super::types::{DateTime, DeliveryEvent, Email, EmailState, EventType};
 use crate::api::auth::Caller;
 use crate::api::emails::{self, Filter, PAGE_MAX};
 use crate::api::error::ApiError;
+use crate::api::events::{self, Kind, Position, Wanted};
 use crate::app::App;
 use crate::smtp::canonical_text;
 
@@ -73,9 +74,7 @@ impl Query {
         #[graphql(desc = "How many at most, 1 to 100; 20 when absent.")] first: Option<i32>,
     ) -> async_graphql::Result<Connection<String, Email>> {
         let (app, caller) = parts(context)?;
-        let first = usize::try_from(first.unwrap_or(PAGE)).ok().filter(|n| (1..=PAGE_MAX).contains(n));
-        let first =
-            first.ok_or_else(|| ApiError::argument("first", "SYNTAX", "first: a number from 1 to 100"))?;
+        let first = count(first)?;
         let has_previous = after.is_some();
         let after = after.map(|cursor| {
             let bad = || ApiError::argument("after", "SYNTAX", "after: this is no cursor");
@@ -90,6 +89,43 @@ impl Query {
         }
         Ok(connection)
     }
+
+    /// What happened to the organisation's e-mails, in order, behind an event: for those who would rather ask than
+    /// listen. Fewer than were asked for: there are no more so far. Needs the scope `read`.
+    #[graphql(complexity = "1 + child_complexity * (1 + first.unwrap_or(20).clamp(1, 100) as usize / 20)")]
+    async fn delivery_events(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The ID of an event: those behind it. Absent: from the beginning.")] after: Option<
+            ID,
+        >,
+        #[graphql(desc = "Only of this e-mail.")] email_id: Option<ID>,
+        #[graphql(desc = "Only of these types.")] types: Option<Vec<EventType>>,
+        #[graphql(desc = "How many at most, 1 to 100; 20 when absent.")] first: Option<i32>,
+    ) -> async_graphql::Result<Vec<DeliveryEvent>> {
+        let (app, caller) = parts(context)?;
+        let first = count(first)?;
+        let after = position(after)?.unwrap_or_else(Position::start);
+        let wanted = wanted(email_id, types)?;
+        let found = events::list(app, caller, &wanted, after, first).await?;
+        Ok(found.into_iter().map(DeliveryEvent::from).collect())
+    }
+}
+
+/// How many of a listing.
+fn count(first: Option<i32>) -> Result<usize, ApiError> {
+    let first = usize::try_from(first.unwrap_or(PAGE)).ok().filter(|n| (1..=PAGE_MAX).contains(n));
+    first.ok_or_else(|| ApiError::argument("first", "SYNTAX", "first: a number from 1 to 100"))
+}
+
+pub(super) fn position(after: Option<ID>) -> Result<Option<Position>, ApiError> {
+    let bad = || ApiError::argument("after", "SYNTAX", "after: this is no event's ID");
+    after.map(|id| Position::parse(&id).ok_or_else(bad)).transpose()
+}
+
+pub(super) fn wanted(email_id: Option<ID>, types: Option<Vec<EventType>>) -> Result<Wanted, ApiError> {
+    let email = email_id.map(|id| MessageId::parse(&id).ok_or_else(ApiError::not_found)).transpose()?;
+    Ok(Wanted { email, kinds: types.unwrap_or_default().into_iter().map(Kind::from).collect() })
 }
 
 /// The application and the caller of a request.

@@ -4,9 +4,10 @@ use async_graphql::{
     Enum, ID, InputType, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value,
 };
 use protocol_core::Timestamp;
-use storage::{DeliveryRecord, EmailRecipientKind, JobEvent};
+use storage::{DeliveryRecord, EmailRecipientKind};
 
 use crate::api::emails::{RecipientStory, State, Status, Story};
+use crate::api::events::{Event, Kind};
 use crate::api::time;
 
 /// A time, by RFC 3339: `2026-02-10T12:00:00Z`. Answers are in UTC, with milliseconds.
@@ -81,11 +82,14 @@ pub enum RecipientKind {
 
 /// What happened.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "Kind")]
 pub enum EventType {
     /// The e-mail was accepted.
     Accepted,
     /// It was queued for a destination.
     Queued,
+    /// It was tried; what came of it is an event of its own.
+    Attempted,
     /// The recipient has it.
     Delivered,
     /// An attempt failed; another one follows.
@@ -104,37 +108,6 @@ pub enum EventType {
     Held,
     /// An administrator let it go on.
     Released,
-}
-
-impl EventType {
-    /// The type of a record.
-    pub fn of(record: &DeliveryRecord) -> EventType {
-        match record.event {
-            JobEvent::Accepted => EventType::Accepted,
-            JobEvent::Queued => EventType::Queued,
-            JobEvent::Rescheduled => EventType::Rescheduled,
-            JobEvent::Held | JobEvent::Parked => EventType::Held,
-            JobEvent::Released | JobEvent::Retried => EventType::Released,
-            JobEvent::Attempted | JobEvent::Cancelled | JobEvent::Reported | JobEvent::Complained => {
-                match Status::Queued.after(record) {
-                    Status::Queued | Status::Deferred => EventType::Deferred,
-                    Status::Delivered => EventType::Delivered,
-                    Status::Bounced => EventType::Bounced,
-                    Status::Suppressed => EventType::Suppressed,
-                    Status::Complained => EventType::Complained,
-                    Status::Cancelled => EventType::Cancelled,
-                }
-            }
-        }
-    }
-}
-
-/// The name of a record's type.
-pub fn event_name(record: &DeliveryRecord) -> String {
-    match EventType::of(record).to_value() {
-        Value::Enum(name) => name.to_string(),
-        other => other.to_string(),
-    }
 }
 
 /// A name and a value.
@@ -180,6 +153,58 @@ pub struct Recipient {
     pub attempts: Vec<DeliveryAttempt>,
 }
 
+/// Something that happened to an e-mail.
+#[derive(SimpleObject)]
+pub struct DeliveryEvent {
+    /// Its ID, and where it stands: events behind it are those that happened later. The same event always has the same.
+    pub id: ID,
+    /// What happened.
+    pub r#type: EventType,
+    /// When.
+    pub at: DateTime,
+    /// To which e-mail.
+    pub email_id: ID,
+    /// For which recipient; none when it is about the e-mail as a whole, or a destination.
+    pub recipient: Option<String>,
+    /// Number of the attempt, from 1; 0 for what was no attempt.
+    pub attempt: u32,
+    /// The host that was spoken with, and its address.
+    pub host: Option<String>,
+    /// What it said, or why it came to nothing.
+    pub reply: Option<String>,
+    /// What the connection showed of TLS.
+    pub tls: Option<String>,
+    /// It may have arrived: the connection broke before the answer came.
+    pub in_doubt: bool,
+    /// Words of the e-mail.
+    pub tags: Vec<String>,
+    /// Names and values that were given with the e-mail.
+    pub metadata: Vec<NameValue>,
+}
+
+impl From<Event> for DeliveryEvent {
+    fn from(event: Event) -> DeliveryEvent {
+        let Event { position, kind, email, record, private, .. } = event;
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
+        let pair = |(name, value): &(String, String)| NameValue { name: name.clone(), value: value.clone() };
+        DeliveryEvent {
+            id: ID(position.to_string()),
+            r#type: kind.into(),
+            at: DateTime(Timestamp(record.at_ms)),
+            email_id: ID(email.to_string()),
+            recipient: some(record.recipient),
+            attempt: record.attempt,
+            host: record.host,
+            // What came of an attempt is told by the event behind it.
+            reply: some(record.reply).filter(|_| kind != Kind::Attempted),
+            tls: some(record.tls),
+            in_doubt: record.in_doubt,
+            tags: private.tags.clone(),
+            metadata: private.metadata.iter().map(pair).collect(),
+        }
+    }
+}
+
 /// An e-mail that was accepted.
 #[derive(SimpleObject)]
 pub struct Email {
@@ -216,7 +241,7 @@ pub struct Email {
 impl From<DeliveryRecord> for DeliveryAttempt {
     fn from(record: DeliveryRecord) -> DeliveryAttempt {
         DeliveryAttempt {
-            r#type: EventType::of(&record),
+            r#type: Kind::of(&record).into(),
             at: DateTime(Timestamp(record.at_ms)),
             attempt: record.attempt,
             host: record.host,
