@@ -25,7 +25,7 @@ use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, ac
 use crate::signing::Signing;
 use crate::tls::{ClientTls, ServerTls};
 use crate::tls_reports::{self, Reports};
-use crate::{again, http, imap, logging, outbound, smtp, task};
+use crate::{again, api, http, imap, logging, outbound, smtp, task};
 
 /// How long sessions and attempts under way may take after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -213,6 +213,7 @@ impl Started {
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();
         task::spawn(collect(app.storage.clone())).detach();
+        task::spawn(api::send_events(app.clone())).detach();
         task::spawn(rotate::tend(context.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));
         let limits = Limits::new(app.config.server.max_connections, app.config.server.max_connections_per_ip);

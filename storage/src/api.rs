@@ -3,7 +3,7 @@
 use protocol_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ApiKeyId, DeliveryRecord, JobId, MailboxId, MessageId, OrgId};
+use crate::types::{ApiKeyId, DeliveryRecord, JobId, MailboxId, MessageId, OrgId, TemplateId, WebhookId};
 
 /// Times as milliseconds since the epoch.
 pub(crate) mod millis {
@@ -236,4 +236,95 @@ pub struct LogRow {
     pub job: JobId,
     /// What happened.
     pub record: DeliveryRecord,
+}
+
+// ---- webhooks ---------------------------------------------------------------------------------------------
+
+/// Where an organisation's events are sent, and how far that has got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Its ID.
+    pub id: WebhookId,
+    /// Whose events.
+    pub org: OrgId,
+    /// An `https` address.
+    pub url: String,
+    /// Kinds of events, by name; none: all.
+    pub kinds: Vec<String>,
+    /// The secret that signs, sealed with the master key.
+    pub sealed_secret: Vec<u8>,
+    /// Nothing is sent while it is not.
+    pub enabled: bool,
+    /// When it was made.
+    #[serde(with = "millis")]
+    pub created: Timestamp,
+    /// The event that was taken last, by its ID.
+    pub position: String,
+    /// Tries of the next event so far.
+    pub attempts: u32,
+    /// Events that were given up.
+    pub given_up: u64,
+    /// Not to be tried before.
+    #[serde(with = "millis")]
+    pub next_try: Timestamp,
+    /// Somebody is at it until then.
+    #[serde(with = "millis")]
+    pub leased: Timestamp,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When an event was taken last.
+    #[serde(with = "millis::optional")]
+    pub last_success: Option<Timestamp>,
+}
+
+/// What is changed about a webhook; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WebhookEdit {
+    pub url: Option<String>,
+    pub kinds: Option<Vec<String>>,
+    pub enabled: Option<bool>,
+    /// Events behind this one are sent (again).
+    pub position: Option<String>,
+    pub sealed_secret: Option<Vec<u8>>,
+}
+
+// ---- templates --------------------------------------------------------------------------------------------
+
+/// One version of a template. Versions are never changed: what was sent with one can be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Its ID, the same for all versions.
+    pub id: TemplateId,
+    /// Whose it is.
+    pub org: OrgId,
+    /// From 1.
+    pub version: u32,
+    /// What people call it.
+    pub name: String,
+    /// The subject.
+    pub subject: String,
+    /// The body as text.
+    pub text: Option<String>,
+    /// The body as HTML.
+    pub html: Option<String>,
+    /// What can be put into it.
+    pub variables: Vec<TemplateVariable>,
+    /// When this version was made.
+    #[serde(with = "millis")]
+    pub created: Timestamp,
+}
+
+/// A variable of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateVariable {
+    /// Its name.
+    pub name: String,
+    /// What it holds: `string`, `number`, `boolean`, `list` or `object`.
+    pub kind: String,
+    /// It may be left out.
+    pub optional: bool,
 }

@@ -55,7 +55,7 @@ pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
 pub use protocol_core::sasl::ScramVerifier;
 pub use slots::*;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
-pub use store::{Api, Directory, Jobs, Limits, Mail, Policies, Store};
+pub use store::{Api, Directory, Hooks, Jobs, Limits, Mail, Policies, Store};
 pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};
 pub use types::*;
 pub use view::{CHANGES_MAX, Change, Changes, FolderState, FolderView};

@@ -8,8 +8,8 @@ use core::cmp::Reverse;
 use protocol_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ApiKey, Email, EmailPlace};
-use crate::types::{ApiKeyId, MessageId, OrgId};
+use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
+use crate::types::{ApiKeyId, MessageId, OrgId, TemplateId, WebhookId};
 
 // ---- suppressions -----------------------------------------------------------------------------------------
 
@@ -221,6 +221,8 @@ pub enum SlotTable {
     ApiKey,
     Email,
     EmailTime,
+    Webhook,
+    Template,
 }
 
 /// The key of a small row.
@@ -234,6 +236,9 @@ pub enum SlotKey {
     Email(OrgId, MessageId),
     /// Sorted by organisation, the newest first.
     EmailTime(OrgId, Reverse<EmailPlace>),
+    Webhook(OrgId, WebhookId),
+    /// Sorted by organisation, template and version.
+    Template(OrgId, TemplateId, u32),
 }
 
 impl SlotKey {
@@ -247,6 +252,8 @@ impl SlotKey {
             SlotKey::ApiKey(_) => SlotTable::ApiKey,
             SlotKey::Email(..) => SlotTable::Email,
             SlotKey::EmailTime(..) => SlotTable::EmailTime,
+            SlotKey::Webhook(..) => SlotTable::Webhook,
+            SlotKey::Template(..) => SlotTable::Template,
         }
     }
 }
@@ -262,6 +269,8 @@ pub enum Slot {
     Email(Box<Email>),
     /// When the e-mail's row can go.
     EmailTime(Timestamp),
+    Webhook(Box<Webhook>),
+    Template(Box<Template>),
 }
 
 impl Slot {
@@ -274,7 +283,7 @@ impl Slot {
             (Slot::Email(row), _) => row.open.expires <= now,
             (Slot::EmailTime(expires), _) => *expires <= now,
             // One that has ended is still shown, until somebody removes it.
-            (Slot::Counter(_) | Slot::ApiKey(_), _) => false,
+            (Slot::Counter(_) | Slot::ApiKey(_) | Slot::Webhook(_) | Slot::Template(_), _) => false,
         }
     }
 }

@@ -262,9 +262,44 @@ pub trait Api: Send + Sync {
     async fn touch_api_key(&self, id: ApiKeyId, now: Timestamp) -> Result<()>;
 }
 
+/// Webhooks and templates.
+#[async_trait::async_trait]
+pub trait Hooks: Send + Sync {
+    /// Makes a webhook; [`Refusal::TooMany`](crate::Refusal::TooMany) beyond
+    /// [`WEBHOOKS_MAX`](crate::WEBHOOKS_MAX).
+    async fn add_webhook(&self, webhook: &Webhook) -> Result<()>;
+    /// Webhooks of an organisation, or all, by organisation and ID.
+    async fn webhooks(&self, org: Option<OrgId>) -> Result<Vec<Webhook>>;
+    /// One webhook.
+    async fn webhook(&self, org: OrgId, id: WebhookId) -> Result<Webhook>;
+    /// Changes a webhook, which is tried anew from then on: whoever is at it can save nothing any more.
+    async fn edit_webhook(&self, org: OrgId, id: WebhookId, edit: WebhookEdit) -> Result<Webhook>;
+    /// Removes a webhook; whether it was there.
+    async fn remove_webhook(&self, org: OrgId, id: WebhookId) -> Result<bool>;
+    /// Takes a webhook that is due and nobody is at, until `now + lease`.
+    async fn claim_webhook(
+        &self,
+        org: OrgId,
+        id: WebhookId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<Webhook>>;
+    /// Writes how far a claimed webhook has got; whether it was still held.
+    async fn save_webhook(&self, claimed: &Webhook, progress: &Webhook) -> Result<bool>;
+
+    /// Makes the next version of a template; the first one of a new ID.
+    async fn add_template(&self, template: &Template) -> Result<Template>;
+    /// A version of a template, the newest when none is named.
+    async fn template(&self, org: OrgId, id: TemplateId, version: Option<u32>) -> Result<Template>;
+    /// The newest versions of an organisation's templates, by ID.
+    async fn templates(&self, org: OrgId) -> Result<Vec<Template>>;
+    /// Removes a template with all its versions; whether it was there.
+    async fn remove_template(&self, org: OrgId, id: TemplateId) -> Result<bool>;
+}
+
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api {
+pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api + Hooks {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

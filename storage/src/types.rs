@@ -52,6 +52,10 @@ id_types! {
     JobId,
     /// A key of the API.
     ApiKeyId,
+    /// A webhook.
+    WebhookId,
+    /// A template, all its versions.
+    TemplateId,
 }
 
 /// Jobs that one message can have: one for each destination of at most so many recipients.

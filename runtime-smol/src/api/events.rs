@@ -80,6 +80,26 @@ impl Kind {
         if was_attempt { vec![(ATTEMPT, Kind::Attempted), outcome] } else { vec![outcome] }
     }
 
+    /// The kind of a name.
+    pub fn named(name: &str) -> Option<Kind> {
+        use Kind::*;
+        let all = [
+            Accepted,
+            Queued,
+            Attempted,
+            Delivered,
+            Deferred,
+            Bounced,
+            Suppressed,
+            Complained,
+            Cancelled,
+            Rescheduled,
+            Held,
+            Released,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -386,10 +406,58 @@ async fn is_still(app: &App, caller: &Caller) -> storage::Result<bool> {
     }
 }
 
+/// An event for tests of those that tell of events.
+#[cfg(test)]
+pub fn tests_event() -> Event {
+    use protocol_core::Timestamp;
+    use storage::{EmailOpen, Id};
+    let record = DeliveryRecord {
+        recipient: "a@b.example".into(),
+        state: storage::RecipientState::Delivered,
+        host: None,
+        reply: "250 ok".into(),
+        tls: String::new(),
+        attempt: 1,
+        in_doubt: false,
+        at_ms: 0,
+        event: JobEvent::Attempted,
+    };
+    let (org, email) = (OrgId(Id([1; 16])), MessageId(Id([2; 16])));
+    let open = EmailOpen {
+        key: None,
+        mailbox: None,
+        sender: "s@c.example".into(),
+        recipients: Vec::new(),
+        created: Timestamp(0),
+        send_at: None,
+        jobs: 1,
+        size: 1,
+        message_id: "<m@c.example>".into(),
+        test: false,
+        expires: Timestamp(0),
+    };
+    Event {
+        position: Position::end(7),
+        kind: Kind::Delivered,
+        email,
+        record,
+        private: Arc::default(),
+        row: Arc::new(Email { id: email, org, open, sealed: Vec::new() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use storage::RecipientState;
+
+    #[test]
+    fn kinds_are_found_by_their_names() {
+        for kind in [Kind::Accepted, Kind::Attempted, Kind::Released] {
+            assert_eq!(Kind::named(kind.name()), Some(kind));
+        }
+        assert_eq!(Kind::named("accepted"), None);
+    }
 
     #[test]
     fn positions_are_read_and_written() {

@@ -1,13 +1,14 @@
 //! What is asked for, in the form that GraphQL and REST share.
 
-use api_message::{Attachment, Pair, Request, Unsubscribe};
-use async_graphql::InputObject;
+use api_message::{Attachment, Pair, Request, TemplateUse, Unsubscribe};
+use async_graphql::{ID, InputObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::error::ApiError;
-use super::graphql::DateTime;
+use super::graphql::{DateTime, Json};
+use super::templates::canonical;
 use super::time;
 
 /// A name and a value.
@@ -100,6 +101,12 @@ pub struct SendEmailInput {
     pub require_tls: bool,
     /// How a reader leaves the list.
     pub unsubscribe: Option<UnsubscribeInput>,
+    /// The ID of a template: subject and bodies come from it.
+    pub template_id: Option<ID>,
+    /// Which version; the newest when absent.
+    pub template_version: Option<u32>,
+    /// What is put into the template: an object with a member for each of its variables.
+    pub variables: Option<Json>,
     /// Requests with the same key within 24 hours are one: the same arguments get the same ID, others an error.
     pub idempotency_key: Option<String>,
 }
@@ -140,7 +147,11 @@ impl SendEmailInput {
                 mailto: u.mailto,
                 one_click: u.one_click,
             }),
-            template: None,
+            template: self.template_id.map(|id| TemplateUse {
+                id: id.0,
+                version: self.template_version,
+                variables: self.variables.map_or_else(|| "{}".to_owned(), |v| canonical(&v.0)),
+            }),
         };
         Ok((request, self.idempotency_key))
     }

@@ -10,14 +10,17 @@ mod error;
 mod events;
 mod graphql;
 mod input;
+mod keys;
 mod rest;
 mod routes;
 mod send;
 mod simulate;
 mod socket;
 mod sse;
+mod templates;
 mod time;
 mod upgraded;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ use graphql::ApiSchema;
 
 pub use auth::Client;
 pub(crate) use time::parse as read_time;
+pub use webhooks::run as send_events;
 
 /// Octets of a body of a caller who may not send, and of one who does not say who they are.
 const SMALL_BODY_MAX: usize = 1024 * 1024;

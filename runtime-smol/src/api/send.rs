@@ -17,6 +17,7 @@ use storage::{
 use super::auth::{Caller, Scope};
 use super::error::{ApiError, Code};
 use super::routes::{self, Route};
+use super::templates;
 use crate::app::App;
 use crate::logging;
 use crate::metrics::METRICS;
@@ -56,7 +57,7 @@ pub async fn send(
     }
     let (began, now) = (monotonic_now(), wall_now());
     let fingerprint = request.fingerprint();
-    let email = request.check(now)?;
+    let email = templates::apply(app, caller, request).await?.check(now)?;
     if !caller.may_send_as(&app.storage, &email.from.canonical).await? {
         return Err(ApiError {
             argument: Some("from".into()),

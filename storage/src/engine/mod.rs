@@ -6,6 +6,7 @@ mod cache;
 mod commit;
 mod directory;
 mod folders;
+mod hooks;
 mod jobs;
 mod mail;
 mod names;
@@ -27,6 +28,7 @@ use crate::store::Store;
 use crate::types::{FolderId, Id, JobId, MailboxId, OrgId};
 
 pub use api::API_KEY_ENTRIES_MAX;
+pub use hooks::{TEMPLATE_VERSIONS_MAX, TEMPLATES_MAX, WEBHOOKS_MAX};
 pub use names::{
     ALIAS_TARGETS_MAX, FOLDER_LEVEL_OCTETS_MAX, FOLDER_NAME_OCTETS_MAX, FOLDERS_MAX, KEYWORD_OCTETS_MAX,
     SUBSCRIPTIONS_MAX,

@@ -202,7 +202,7 @@ FOR $old IN (SELECT id, leased FROM due WHERE array::len(record::id(id)) = 2) {
 };
 ";
 
-/// Keys and e-mails of the API, and the log of what became of them.
+/// Keys, e-mails, webhooks and templates of the API, and the log of what became of what was sent.
 const VERSION_5: &str = "
 DEFINE FIELD IF NOT EXISTS logged ON outbound_queue TYPE option<bool>;
 DEFINE TABLE IF NOT EXISTS api_key SCHEMAFULL;
@@ -215,6 +215,12 @@ DEFINE FIELD IF NOT EXISTS sealed ON email TYPE bytes;
 DEFINE TABLE IF NOT EXISTS email_time SCHEMAFULL;
 DEFINE FIELD IF NOT EXISTS rev ON email_time TYPE int;
 DEFINE FIELD IF NOT EXISTS expires ON email_time TYPE int;
+DEFINE TABLE IF NOT EXISTS webhook SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON webhook TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON webhook TYPE string;
+DEFINE TABLE IF NOT EXISTS template SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON template TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON template TYPE string;
 DEFINE TABLE IF NOT EXISTS api_log SCHEMAFULL;
 DEFINE FIELD IF NOT EXISTS at ON api_log TYPE int;
 DEFINE FIELD IF NOT EXISTS email ON api_log TYPE string;

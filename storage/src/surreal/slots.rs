@@ -1,6 +1,7 @@
 //! Small rows as the database's, and back. Their keys are arrays: `suppression:[organisation or '', scope, entry]`,
 //! `rate_window:[end, name]`, `quota:[end, name]`, `idempotency:[organisation, key]`, `api_key:[key]`,
-//! `email:[organisation, e-mail]`, `email_time:[organisation, time downwards, e-mail inverted]`.
+//! `email:[organisation, e-mail]`, `email_time:[organisation, time downwards, e-mail inverted]`,
+//! `webhook:[organisation, webhook]`, `template:[organisation, template, version]`.
 
 use core::cmp::Reverse;
 
@@ -8,7 +9,7 @@ use protocol_core::Timestamp;
 use surrealdb_types::{Array, RecordId, RecordIdKey, Value};
 
 use super::value::*;
-use crate::api::{ApiKey, Email, EmailPlace};
+use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
 use crate::error::Result;
 use crate::slots::*;
 use crate::types::{Id, MessageId, OrgId};
@@ -22,6 +23,8 @@ pub fn table_name(table: SlotTable) -> &'static str {
         SlotTable::ApiKey => "api_key",
         SlotTable::Email => "email",
         SlotTable::EmailTime => "email_time",
+        SlotTable::Webhook => "webhook",
+        SlotTable::Template => "template",
     }
 }
 
@@ -58,6 +61,8 @@ pub fn parts(key: &SlotKey) -> RecordIdKey {
         SlotKey::EmailTime(org, Reverse(EmailPlace { created, id: email })) => {
             key3(id(org.0), signed(-created.0), id(inverted(email.0)))
         }
+        SlotKey::Webhook(org, webhook) => key2(id(org.0), id(webhook.0)),
+        SlotKey::Template(org, template, version) => key3(id(org.0), id(template.0), int((*version).into())),
     }
 }
 
@@ -94,6 +99,8 @@ pub fn row(write: &SlotWrite) -> Result<Option<Value>> {
         Slot::ApiKey(row) => object([id, rev, ("record", json(&**row)?)]),
         Slot::Email(row) => object([id, rev, ("record", json(&row.open)?), ("sealed", bytes(&row.sealed))]),
         Slot::EmailTime(expires) => object([id, rev, ("expires", signed(expires.0))]),
+        Slot::Webhook(row) => object([id, rev, ("record", json(&**row)?)]),
+        Slot::Template(row) => object([id, rev, ("record", json(&**row)?)]),
     }))
 }
 
@@ -177,6 +184,14 @@ pub fn read(mut fields: Fields) -> Result<SlotRow> {
             let place = EmailPlace { created: Timestamp(-created), id: email };
             let expires = Timestamp(fields.signed("expires")?);
             (SlotKey::EmailTime(org, Reverse(place)), Slot::EmailTime(expires))
+        }
+        "webhook" => {
+            let row: Webhook = from_json(&mut fields)?;
+            (SlotKey::Webhook(row.org, row.id), Slot::Webhook(Box::new(row)))
+        }
+        "template" => {
+            let row: Template = from_json(&mut fields)?;
+            (SlotKey::Template(row.org, row.id, row.version), Slot::Template(Box::new(row)))
         }
         _ => return Err(corrupt("slot", "id")),
     };

@@ -3,6 +3,7 @@
 mod guard;
 mod mutation;
 mod query;
+mod settings;
 mod subscription;
 mod types;
 
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
-use async_graphql::{ErrorExtensions, Request, Response, Schema, ServerError};
+use async_graphql::{ErrorExtensions, MergedObject, Request, Response, Schema, ServerError};
 
 use futures_lite::{Stream, StreamExt};
 
@@ -18,17 +19,26 @@ use super::auth::Caller;
 use super::error::{ApiError, Code};
 use crate::app::App;
 
-pub use mutation::{BATCH_MAX, Mutation};
-pub use query::Query;
+use mutation::EmailMutation;
+use query::EmailQuery;
+use settings::{SettingsMutation, SettingsQuery};
 pub use subscription::Subscription;
-pub use types::DateTime;
+pub use types::{DateTime, Json};
+
+/// What can be asked for.
+#[derive(MergedObject, Default)]
+pub struct Query(EmailQuery, SettingsQuery);
+
+/// What can be changed.
+#[derive(MergedObject, Default)]
+pub struct Mutation(EmailMutation, SettingsMutation);
 
 /// The schema of the API.
 pub type ApiSchema = Schema<Query, Mutation, Subscription>;
 
 /// Makes the schema.
 pub fn schema() -> ApiSchema {
-    Schema::build(Query, Mutation, Subscription)
+    Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(guard::DEPTH_MAX + 8) // what the guard leaves to it is introspection
         .limit_complexity(guard::COMPLEXITY_MAX)
         .limit_directives(guard::DIRECTIVES_MAX)

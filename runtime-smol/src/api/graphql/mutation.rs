@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use futures_lite::StreamExt;
 
 use super::query::parts;
-use super::types::{DateTime, Email};
+use super::types::{DateTime, Email, Json};
 use crate::api::auth::Scope;
 use crate::api::emails;
 use crate::api::error::ApiError;
@@ -14,8 +14,9 @@ use crate::api::send::send;
 /// E-mails of one `sendEmails`.
 pub const BATCH_MAX: usize = 100;
 
-/// What can be changed.
-pub struct Mutation;
+/// What can be done with e-mails.
+#[derive(Default)]
+pub struct EmailMutation;
 
 /// What became of one e-mail of a batch: an ID or an error.
 #[derive(SimpleObject)]
@@ -51,7 +52,7 @@ impl From<ApiError> for SendEmailError {
 }
 
 #[Object]
-impl Mutation {
+impl EmailMutation {
     /// Sends an e-mail and answers its ID as soon as it can no longer be lost. Needs the scope `send`.
     #[allow(clippy::too_many_arguments)] // each is an argument of the field
     async fn send_email(
@@ -76,6 +77,12 @@ impl Mutation {
         #[graphql(default, desc = "Every server on the way must use TLS that can be verified (RFC 8689).")]
         require_tls: bool,
         #[graphql(desc = "How a reader leaves the list.")] unsubscribe: Option<UnsubscribeInput>,
+        #[graphql(desc = "The ID of a template: subject and bodies come from it.")] template_id: Option<ID>,
+        #[graphql(desc = "Which version; the newest when absent.")] template_version: Option<u32>,
+        #[graphql(
+            desc = "What is put into the template: an object with a member for each of its variables."
+        )]
+        variables: Option<Json>,
         #[graphql(
             desc = "Requests with the same key within 24 hours are one: the same arguments get the same ID, others the error IDEMPOTENCY_CONFLICT."
         )]
@@ -98,6 +105,9 @@ impl Mutation {
             send_at,
             require_tls,
             unsubscribe,
+            template_id,
+            template_version,
+            variables,
             idempotency_key,
         };
         let (request, key) = input.into_request()?;

@@ -47,11 +47,12 @@ impl From<EmailFilter> for Filter {
     }
 }
 
-/// What can be asked for.
-pub struct Query;
+/// What can be asked about e-mails.
+#[derive(Default)]
+pub struct EmailQuery;
 
 #[Object]
-impl Query {
+impl EmailQuery {
     /// One e-mail, with its recipients and what became of it for each. Needs the scope `read`.
     #[graphql(complexity = "1 + child_complexity")]
     async fn email(
@@ -113,7 +114,7 @@ impl Query {
 }
 
 /// How many of a listing.
-fn count(first: Option<i32>) -> Result<usize, ApiError> {
+pub(super) fn count(first: Option<i32>) -> Result<usize, ApiError> {
     let first = usize::try_from(first.unwrap_or(PAGE)).ok().filter(|n| (1..=PAGE_MAX).contains(n));
     first.ok_or_else(|| ApiError::argument("first", "SYNTAX", "first: a number from 1 to 100"))
 }
