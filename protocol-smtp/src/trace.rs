@@ -49,11 +49,16 @@ pub struct With {
     pub smtputf8: bool,
     pub tls: bool,
     pub auth: bool,
+    /// It came through the API, by no mail protocol at all.
+    pub http: bool,
 }
 
 impl With {
     /// For example `ESMTPSA` or `UTF8SMTPS`.
     pub fn name(self) -> String {
+        if self.http {
+            return String::from(if self.tls { "HTTPS" } else { "HTTP" });
+        }
         let mut name = String::from(match (self.smtputf8, self.lmtp) {
             (true, true) => "UTF8LMTP",
             (true, false) => "UTF8SMTP",
@@ -246,7 +251,9 @@ mod tests {
 
     #[test]
     fn transmission_types() {
-        let with = |extended, smtputf8, tls, auth, lmtp| With { lmtp, extended, smtputf8, tls, auth }.name();
+        let with = |extended, smtputf8, tls, auth, lmtp| {
+            With { lmtp, extended, smtputf8, tls, auth, http: false }.name()
+        };
         assert_eq!(with(false, false, false, false, false), "SMTP");
         assert_eq!(with(true, false, false, false, false), "ESMTP");
         assert_eq!(with(true, false, true, true, false), "ESMTPSA");

@@ -99,6 +99,13 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// What a certificate must be worth.
+#[derive(Clone, Copy)]
+enum Trust {
+    Valid,
+    Any,
+}
+
 /// The client.
 #[derive(Clone)]
 pub struct Https {
@@ -120,7 +127,18 @@ impl Https {
 
     /// Asks for what is there. The certificate must be valid.
     pub async fn get(&self, target: &Target, limits: Limits) -> Result<Answer, Fault> {
-        self.bounded(target, Method::GET, None, Bytes::new(), limits).await
+        self.bounded(target, Method::GET, &[], Trust::Valid, Bytes::new(), limits).await
+    }
+
+    /// Hands something in. The certificate must be valid.
+    pub async fn deliver(
+        &self,
+        target: &Target,
+        fields: &[(&str, &str)],
+        body: Vec<u8>,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
+        self.bounded(target, Method::POST, fields, Trust::Valid, Bytes::from(body), limits).await
     }
 
     /// Hands in a report, whatever the certificate is worth: that TLS fails is what it may have to tell
@@ -132,25 +150,27 @@ impl Https {
         body: Vec<u8>,
         limits: Limits,
     ) -> Result<Answer, Fault> {
-        self.bounded(target, Method::POST, Some(content_type), Bytes::from(body), limits).await
+        let fields = [(CONTENT_TYPE.as_str(), content_type)];
+        self.bounded(target, Method::POST, &fields, Trust::Any, Bytes::from(body), limits).await
     }
 
     async fn bounded(
         &self,
         target: &Target,
         method: Method,
-        content_type: Option<&str>,
+        fields: &[(&str, &str)],
+        trust: Trust,
         body: Bytes,
         limits: Limits,
     ) -> Result<Answer, Fault> {
         let asked = async {
-            let config = match content_type {
-                None => self.tls.verifying(),
-                Some(_) => self.tls.recording().map(|(config, _)| config),
+            let config = match trust {
+                Trust::Valid => self.tls.verifying(),
+                Trust::Any => self.tls.recording().map(|(config, _)| config),
             };
             let config = config.map_err(|e| Fault::Unreached(e.0))?;
             let stream = self.connect(target, config, limits.time / 3).await?;
-            let request = request(target, method, content_type, body)?;
+            let request = request(target, method, fields, body)?;
             exchange(stream, request, limits.octets).await
         };
         let late = async {
@@ -214,7 +234,7 @@ async fn secure(
 fn request(
     target: &Target,
     method: Method,
-    content_type: Option<&str>,
+    fields: &[(&str, &str)],
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, Fault> {
     let host = match target.port {
@@ -228,8 +248,8 @@ fn request(
         .header(USER_AGENT, "inbox")
         .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close");
-    if let Some(content_type) = content_type {
-        request = request.header(CONTENT_TYPE, content_type);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
     }
     request.body(Full::new(body)).map_err(|e| Fault::Http(e.to_string()))
 }

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod again;
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod cli;

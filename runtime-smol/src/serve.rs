@@ -12,6 +12,7 @@ use storage::{Storage, StorageOptions, SurrealOptions};
 
 use crate::admin::server::Listener as AdminListener;
 use crate::admin::{Context, rotate};
+use crate::api::Api;
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
@@ -24,7 +25,7 @@ use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, ac
 use crate::signing::Signing;
 use crate::tls::{ClientTls, ServerTls};
 use crate::tls_reports::{self, Reports};
-use crate::{again, http, imap, logging, outbound, smtp, task};
+use crate::{again, api, http, imap, logging, outbound, smtp, task};
 
 /// How long sessions and attempts under way may take after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -155,6 +156,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         woken.queued.notify(usize::MAX);
     });
     let context = Context { storage: storage.clone(), config, wake_queue };
+    let api = Api::new(app.clone(), quickstart.is_some());
     if let Some(quickstart) = quickstart {
         let text = quickstart.prepare(&context).await?;
         let mut out = std::io::stdout().lock();
@@ -168,7 +170,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         let own = own.clone();
         Box::pin(async move { own.text(&host).await.map_err(|e| e.to_string()) })
     };
-    let http = Http::new(tls, health.clone(), Box::new(policy));
+    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api));
     Ok(Started { app, health, http, listeners, admin, context, sessions: Sessions::new(stop) })
 }
 
@@ -211,6 +213,7 @@ impl Started {
         let tls = app.tls.clone();
         task::spawn(async move { tls.watch().await }).detach();
         task::spawn(collect(app.storage.clone())).detach();
+        task::spawn(api::send_events(app.clone())).detach();
         task::spawn(rotate::tend(context.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));
         let limits = Limits::new(app.config.server.max_connections, app.config.server.max_connections_per_ip);

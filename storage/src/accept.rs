@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use protocol_core::Timestamp;
 
+use crate::api::NewEmail;
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
 use crate::keys::TenantKey;
@@ -39,6 +40,8 @@ pub struct Accept {
     pub suppressions: Vec<(OrgId, SuppressionChange)>,
     /// As in [`Commit`].
     pub events: Vec<(JobId, DeliveryRecord)>,
+    /// As in [`Commit`], not yet sealed.
+    pub email: Option<NewEmail>,
 }
 
 /// A message for a folder of one mailbox.
@@ -114,7 +117,7 @@ impl Storage {
     ) -> Result<Vec<Placed>> {
         let mut plan = self.inner.plan(delivered, queued, accept).await?;
         for (spool, accept) in also {
-            plan.join(self.inner.plan(&spool, &spool, accept).await?);
+            plan.join(self.inner.plan(&spool, &spool, accept).await?)?;
         }
         self.durable(async move |inner| {
             let (objects, keys, commit) = plan.into_parts();
@@ -131,9 +134,13 @@ impl Storage {
 impl Inner {
     pub(crate) async fn plan(&self, delivered: &Spool, for_queue: &Spool, accept: Accept) -> Result<Plan> {
         let Accept { sender, recipients, received, deliveries, queued, mut jobs, .. } = accept;
-        let Accept { charges, idempotency, suppressions, events, .. } = accept;
+        let Accept { charges, idempotency, suppressions, events, email, .. } = accept;
         let at = self.clock.now();
-        let commit = Commit { charges, idempotency, suppressions, events, at, ..Commit::default() };
+        let email = match email {
+            Some(email) => Some(self.seal_email(email).await?),
+            None => None,
+        };
+        let commit = Commit { charges, idempotency, suppressions, events, email, at, ..Commit::default() };
         let mut plan = Plan { objects: Vec::with_capacity(deliveries.len() + 1), commit };
         let envelope = |place, meta| Envelope {
             place,
@@ -217,17 +224,10 @@ impl Inner {
 }
 
 impl Plan {
-    /// Makes one of both. A request has one key of idempotency at most: the first that is there.
-    pub(crate) fn join(&mut self, other: Plan) {
+    /// Makes one of both.
+    pub(crate) fn join(&mut self, other: Plan) -> Result<()> {
         self.objects.extend(other.objects);
-        let (one, two) = (&mut self.commit, other.commit);
-        one.rows.extend(two.rows);
-        one.jobs.extend(two.jobs);
-        one.charges.extend(two.charges);
-        one.suppressions.extend(two.suppressions);
-        one.events.extend(two.events);
-        one.idempotency = one.idempotency.take().or(two.idempotency);
-        one.at = one.at.max(two.at);
+        self.commit.join(other.commit)
     }
 
     /// Objects, their names and the commit.
@@ -280,6 +280,7 @@ impl From<&NewJob> for EnvelopeJob {
             start_ms: job.start.0,
             due_ms: job.due.0,
             deliver_by: job.deliver_by,
+            logged: job.logged,
         }
     }
 }
@@ -308,6 +309,7 @@ impl EnvelopeJob {
             deliver_by: self.deliver_by,
             // Its counter was lost or settled with its row.
             counted: None,
+            logged: self.logged,
         })
     }
 }

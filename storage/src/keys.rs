@@ -51,6 +51,8 @@ pub enum Purpose {
     Dkim,
     /// An SSE-C key; the ID is the domain.
     SseC,
+    /// The secret of a webhook; the ID is its own.
+    Webhook,
 }
 
 impl Purpose {
@@ -60,6 +62,7 @@ impl Purpose {
             Purpose::Scram => "scram",
             Purpose::Dkim => "dkim",
             Purpose::SseC => "sse-c",
+            Purpose::Webhook => "webhook",
         }
     }
 

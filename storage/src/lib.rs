@@ -8,8 +8,11 @@
 
 mod accept;
 mod accounts;
+mod api;
+mod api_keys;
 mod check;
 pub mod directory;
+mod emails;
 mod engine;
 mod error;
 mod facade;
@@ -37,6 +40,7 @@ mod view;
 mod writer;
 
 pub use accept::{Accept, Deliver, Queued};
+pub use api::*;
 pub use check::{CheckReport, LEFTOVER_AGE, REQUEUE_AGE, StartReport};
 pub use engine::*;
 pub use error::{Error, Refusal, Result};
@@ -51,7 +55,7 @@ pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
 pub use protocol_core::sasl::ScramVerifier;
 pub use slots::*;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
-pub use store::{Directory, Jobs, Limits, Mail, Policies, Store};
+pub use store::{Api, Directory, Hooks, Jobs, Limits, Mail, Policies, Store};
 pub use surreal::{OpenError as DatabaseOpenError, SurrealOptions, SurrealRows, SurrealStore};
 pub use types::*;
 pub use view::{CHANGES_MAX, Change, Changes, FolderState, FolderView};

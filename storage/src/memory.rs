@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol_core::Timestamp;
 
+use crate::api::LogRow;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::rows::*;
@@ -87,6 +88,7 @@ struct Tables {
     deliveries: BTreeMap<(JobId, u32), DeliveryRecord>,
     policies: BTreeMap<String, StoredPolicy>,
     slots: BTreeMap<SlotKey, (u64, Slot)>,
+    log: BTreeMap<(OrgId, u64), LogRow>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -163,6 +165,7 @@ impl Tables {
         self.due.extend(writes.due_new);
         let records = writes.deliveries.into_iter().chain(writes.events);
         self.deliveries.extend(records.map(|(job, n, record)| ((job, n), record)));
+        self.log.extend(writes.log.into_iter().map(|row| ((row.org, row.number), row)));
         for write in writes.slots {
             match write.slot {
                 Some(slot) => self.slots.insert(write.key, (write.rev + 1, slot)),
@@ -539,6 +542,22 @@ impl Rows for MemoryRows {
         let needed = tables.jobs.values().filter(|row| row.job.state != JobState::Cancelled);
         let messages: BTreeSet<_> = needed.map(|row| (row.job.spec.org, row.job.spec.message)).collect();
         Ok(messages.into_iter().collect())
+    }
+
+    async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>> {
+        let tables = self.read()?;
+        let later = (Bound::Excluded((org, number)), Bound::Included((org, u64::MAX)));
+        Ok(match number {
+            u64::MAX => Vec::new(),
+            _ => tables.log.range(later).take(limit).map(|(_, row)| row.clone()).collect(),
+        })
+    }
+
+    async fn clean_log(&self, before: Timestamp) -> Result<u64> {
+        let mut tables = self.read()?;
+        let count = tables.log.len();
+        tables.log.retain(|_, row| row.record.at_ms >= before.0);
+        Ok((count - tables.log.len()) as u64)
     }
 
     async fn slots(&self, keys: &[SlotKey]) -> Result<Vec<SlotRow>> {

@@ -52,7 +52,7 @@ impl Storage {
         }
         let mut plan = Plan::default();
         for (spool, accept) in also {
-            plan.join(self.inner.plan(&spool, &spool, accept).await?);
+            plan.join(self.inner.plan(&spool, &spool, accept).await?)?;
         }
         let (objects, keys, commit) = plan.into_parts();
         update.also = commit;

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
+use crate::api::LogRow;
 use crate::error::{Error, Refusal, Result};
 use crate::slots::{SlotKey, SlotRow, SlotTable, SlotWrite};
 use crate::types::*;
@@ -160,6 +161,8 @@ pub struct Writes {
     pub deliveries: Vec<(JobId, u32, DeliveryRecord)>,
     /// Records that are not numbered by their job, which may be gone: in place of an equal one.
     pub events: Vec<(JobId, u32, DeliveryRecord)>,
+    /// New entries of logs; numbered by the engine before they are applied.
+    pub log: Vec<LogRow>,
     /// Guarded by their own revisions.
     pub slots: Vec<SlotWrite>,
     /// In place of earlier ones of the same domain, unless those were fetched later.
@@ -284,6 +287,10 @@ pub trait Rows: Send + Sync + 'static {
     /// Removes delivery records from before `before`; how many.
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64>;
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>>;
+    /// Entries of an organisation's log behind a number, in order, at most `limit`.
+    async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>>;
+    /// Removes entries of all logs from before `before`; how many.
+    async fn clean_log(&self, before: Timestamp) -> Result<u64>;
 
     /// Those there are, in any order.
     async fn slots(&self, keys: &[SlotKey]) -> Result<Vec<SlotRow>>;

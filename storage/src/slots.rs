@@ -3,10 +3,13 @@
 //! Each is guarded by a revision of its own, also when it is not there yet: who decides by what such a row says
 //! writes it, and of two who read the same revision one is told to read again.
 
+use core::cmp::Reverse;
+
 use protocol_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::types::OrgId;
+use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
+use crate::types::{ApiKeyId, MessageId, OrgId, TemplateId, WebhookId};
 
 // ---- suppressions -----------------------------------------------------------------------------------------
 
@@ -129,6 +132,11 @@ pub struct CounterKey {
 }
 
 impl CounterKey {
+    /// The number of the last entry of an organisation's log.
+    pub fn log(org: OrgId) -> CounterKey {
+        CounterKey { kind: CounterKind::Quota, ends: Timestamp(i64::MAX), name: format!("log {org}") }
+    }
+
     /// The counter of jobs that are queued for a sender's domain.
     pub fn queued_jobs(domain: &str) -> CounterKey {
         CounterKey { kind: CounterKind::Quota, ends: Timestamp(i64::MAX), name: format!("jobs {domain}") }
@@ -210,6 +218,11 @@ pub enum SlotTable {
     RateWindow,
     Quota,
     Idempotency,
+    ApiKey,
+    Email,
+    EmailTime,
+    Webhook,
+    Template,
 }
 
 /// The key of a small row.
@@ -219,6 +232,13 @@ pub enum SlotKey {
     Suppression(SuppressionKey),
     Counter(CounterKey),
     Idempotency(OrgId, String),
+    ApiKey(ApiKeyId),
+    Email(OrgId, MessageId),
+    /// Sorted by organisation, the newest first.
+    EmailTime(OrgId, Reverse<EmailPlace>),
+    Webhook(OrgId, WebhookId),
+    /// Sorted by organisation, template and version.
+    Template(OrgId, TemplateId, u32),
 }
 
 impl SlotKey {
@@ -229,6 +249,11 @@ impl SlotKey {
             SlotKey::Counter(CounterKey { kind: CounterKind::Rate, .. }) => SlotTable::RateWindow,
             SlotKey::Counter(CounterKey { kind: CounterKind::Quota, .. }) => SlotTable::Quota,
             SlotKey::Idempotency(..) => SlotTable::Idempotency,
+            SlotKey::ApiKey(_) => SlotTable::ApiKey,
+            SlotKey::Email(..) => SlotTable::Email,
+            SlotKey::EmailTime(..) => SlotTable::EmailTime,
+            SlotKey::Webhook(..) => SlotTable::Webhook,
+            SlotKey::Template(..) => SlotTable::Template,
         }
     }
 }
@@ -240,6 +265,12 @@ pub enum Slot {
     Suppression(Suppression),
     Counter(u64),
     Idempotency(Idempotency),
+    ApiKey(Box<ApiKey>),
+    Email(Box<Email>),
+    /// When the e-mail's row can go.
+    EmailTime(Timestamp),
+    Webhook(Box<Webhook>),
+    Template(Box<Template>),
 }
 
 impl Slot {
@@ -249,7 +280,10 @@ impl Slot {
             (_, SlotKey::Counter(counter)) => counter.ends <= now,
             (Slot::Suppression(row), _) => row.expires.is_some_and(|end| end <= now),
             (Slot::Idempotency(row), _) => row.expires <= now,
-            (Slot::Counter(_), _) => false,
+            (Slot::Email(row), _) => row.open.expires <= now,
+            (Slot::EmailTime(expires), _) => *expires <= now,
+            // One that has ended is still shown, until somebody removes it.
+            (Slot::Counter(_) | Slot::ApiKey(_) | Slot::Webhook(_) | Slot::Template(_), _) => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use protocol_core::{Timestamp, time::Duration};
 
+use crate::api::*;
 use crate::error::Result;
 use crate::slots::*;
 use crate::types::*;
@@ -233,9 +234,72 @@ pub trait Policies: Send + Sync {
     async fn clean_policies(&self, before: Timestamp) -> Result<u64>;
 }
 
+/// What the transactional API keeps.
+#[async_trait::async_trait]
+pub trait Api: Send + Sync {
+    /// One e-mail of an organisation. Another organisation's is not found.
+    async fn email(&self, org: OrgId, id: MessageId) -> Result<Email>;
+    /// E-mails of an organisation behind `after`, the newest first, at most `limit`.
+    async fn emails(&self, org: OrgId, after: Option<EmailPlace>, limit: usize) -> Result<Vec<Email>>;
+    /// Writes down that an e-mail is not to be sent before another time; what is kept of it is kept as long after that.
+    async fn put_off_email(&self, org: OrgId, id: MessageId, send_at: Timestamp) -> Result<()>;
+    /// Those jobs of a message that have a row, of the first `count`.
+    async fn jobs_of(&self, message: MessageId, count: u16) -> Result<Vec<Job>>;
+    /// Entries of an organisation's log behind a number, in order, at most `limit`.
+    async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>>;
+    /// The number of the last entry of an organisation's log; 0 when there was none.
+    async fn log_end(&self, org: OrgId) -> Result<u64>;
+
+    /// Makes a key.
+    async fn add_api_key(&self, key: &ApiKey) -> Result<()>;
+    /// A key by its ID, ended or not.
+    async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey>;
+    /// Keys of an organisation, or all, by ID.
+    async fn list_api_keys(&self, org: Option<OrgId>) -> Result<Vec<ApiKey>>;
+    /// Removes a key: it is worth nothing from then on; whether it was there.
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool>;
+    /// Writes down that a key was used, unless it was not long ago ([`LAST_USE_STEP_SECS`]).
+    async fn touch_api_key(&self, id: ApiKeyId, now: Timestamp) -> Result<()>;
+}
+
+/// Webhooks and templates.
+#[async_trait::async_trait]
+pub trait Hooks: Send + Sync {
+    /// Makes a webhook; [`Refusal::TooMany`](crate::Refusal::TooMany) beyond
+    /// [`WEBHOOKS_MAX`](crate::WEBHOOKS_MAX).
+    async fn add_webhook(&self, webhook: &Webhook) -> Result<()>;
+    /// Webhooks of an organisation, or all, by organisation and ID.
+    async fn webhooks(&self, org: Option<OrgId>) -> Result<Vec<Webhook>>;
+    /// One webhook.
+    async fn webhook(&self, org: OrgId, id: WebhookId) -> Result<Webhook>;
+    /// Changes a webhook, which is tried anew from then on: whoever is at it can save nothing any more.
+    async fn edit_webhook(&self, org: OrgId, id: WebhookId, edit: WebhookEdit) -> Result<Webhook>;
+    /// Removes a webhook; whether it was there.
+    async fn remove_webhook(&self, org: OrgId, id: WebhookId) -> Result<bool>;
+    /// Takes a webhook that is due and nobody is at, until `now + lease`.
+    async fn claim_webhook(
+        &self,
+        org: OrgId,
+        id: WebhookId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<Webhook>>;
+    /// Writes how far a claimed webhook has got; whether it was still held.
+    async fn save_webhook(&self, claimed: &Webhook, progress: &Webhook) -> Result<bool>;
+
+    /// Makes the next version of a template; the first one of a new ID.
+    async fn add_template(&self, template: &Template) -> Result<Template>;
+    /// A version of a template, the newest when none is named.
+    async fn template(&self, org: OrgId, id: TemplateId, version: Option<u32>) -> Result<Template>;
+    /// The newest versions of an organisation's templates, by ID.
+    async fn templates(&self, org: OrgId) -> Result<Vec<Template>>;
+    /// Removes a template with all its versions; whether it was there.
+    async fn remove_template(&self, org: OrgId, id: TemplateId) -> Result<bool>;
+}
+
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs + Limits + Policies {
+pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api + Hooks {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

@@ -5,6 +5,7 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Email;
 use crate::slots::{Charge, Idempotency, SuppressionChange};
 
 /// 128 random bits; 26 characters of lower-case Crockford base32 as text. Never guessable, never sequential.
@@ -25,6 +26,15 @@ macro_rules! id_types {
             /// Reads what `Display` wrote.
             pub fn parse(text: &str) -> Option<Self> { Id::parse(text).map($name) }
         }
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> { to.collect_str(self) }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an ID"))
+            }
+        }
     )*};
 }
 
@@ -40,6 +50,12 @@ id_types! {
     MessageId,
     /// One outbound job: one message for one destination domain.
     JobId,
+    /// A key of the API.
+    ApiKeyId,
+    /// A webhook.
+    WebhookId,
+    /// A template, all its versions.
+    TemplateId,
 }
 
 /// Jobs that one message can have: one for each destination of at most so many recipients.
@@ -512,6 +528,8 @@ pub struct NewJob {
     /// The sender's domain whose queued jobs are counted ([`CounterKey::queued_jobs`](crate::CounterKey)), while
     /// it has a limit for them: this job is one of them until it is settled.
     pub counted: Option<String>,
+    /// What happens to it goes into its organisation's log too ([`LogRow`](crate::LogRow)).
+    pub logged: bool,
 }
 
 /// DELIVERBY (RFC 2852 §4).
@@ -656,6 +674,10 @@ pub enum JobEvent {
     Reported,
     /// Its recipient complained.
     Complained,
+    /// The whole e-mail was accepted.
+    Accepted,
+    /// The time before which it is not sent was changed.
+    Rescheduled,
 }
 
 /// Everything one acceptance makes durable: all of it or none.
@@ -673,8 +695,35 @@ pub struct Commit {
     pub suppressions: Vec<(OrgId, SuppressionChange)>,
     /// Events of jobs that are there or were.
     pub events: Vec<(JobId, DeliveryRecord)>,
+    /// An e-mail of the API; `events` are about it then, and go into its organisation's log.
+    pub email: Option<Email>,
     /// When it is asked for: whether keys and suppressions are over is judged by it.
     pub at: Timestamp,
+}
+
+impl Commit {
+    /// Makes one of two.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`](crate::Refusal::Invalid) when both have what there is one of: a key of idempotency, an
+    /// e-mail.
+    pub(crate) fn join(&mut self, other: Commit) -> crate::Result<()> {
+        let twice = (self.idempotency.is_some() && other.idempotency.is_some())
+            || (self.email.is_some() && other.email.is_some());
+        if twice {
+            return Err(crate::Refusal::Invalid("two commits that cannot be one".into()).into());
+        }
+        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, at } = other;
+        self.rows.extend(rows);
+        self.jobs.extend(jobs);
+        self.charges.extend(charges);
+        self.suppressions.extend(suppressions);
+        self.events.extend(events);
+        self.idempotency = self.idempotency.take().or(idempotency);
+        self.email = self.email.take().or(email);
+        self.at = self.at.max(at);
+        Ok(())
+    }
 }
 
 /// What an administrator does to a job.
@@ -686,6 +735,8 @@ pub enum JobAction {
     Hold,
     Release,
     Cancel,
+    /// Not to be sent before then; for a job that was not tried yet.
+    Reschedule(Timestamp),
 }
 
 // ---- policies of other domains ----------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 #![allow(clippy::disallowed_methods)] // a test waits, measures and reads its environment
 
 mod acceptance;
+mod api;
 mod attacks;
 mod bodies;
 mod crash;
 mod dane;
 mod harness;
+mod http;
 mod imap_clients;
 mod inbound;
 mod kept;

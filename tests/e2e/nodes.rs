@@ -23,13 +23,13 @@ const LONG_FORM: u64 = 1_000;
 const ORPHANED: Duration = Duration::from_secs(18);
 
 /// The database server, which ends when its standard input does.
-struct Database {
+pub struct Database {
     child: Child,
     url: String,
 }
 
 impl Database {
-    fn start() -> Database {
+    pub fn start() -> Database {
         let program = Path::new(env!("CARGO_BIN_EXE_inbox")).with_file_name("dbserver");
         assert!(program.is_file(), "{}: built by `cargo build --workspace`", program.display());
         let mut child = Command::new(program)
@@ -53,7 +53,7 @@ impl Drop for Database {
 }
 
 /// `count` processes, not started, that share database, objects and master key, and send everything to `remote`.
-fn nodes(count: usize, database: &Database, remote: &Remote) -> Vec<Inbox> {
+pub fn nodes(count: usize, database: &Database, remote: &Remote) -> Vec<Inbox> {
     let mut nodes: Vec<Inbox> = (0..count).map(|_| Inbox::bare()).collect();
     let shared = nodes[0].dir.0.join("shared");
     std::fs::create_dir_all(&shared).expect("a directory");
@@ -74,13 +74,13 @@ fn nodes(count: usize, database: &Database, remote: &Remote) -> Vec<Inbox> {
 }
 
 /// An organisation with one mailbox, made through the first process.
-fn furnish(nodes: &[Inbox]) {
+pub fn furnish(nodes: &[Inbox]) {
     nodes[0].cli_ok(&["org", "create", "test"]);
     nodes[0].cli_ok(&["domain", "add", "example.test", "--org", "test"]);
     nodes[0].add_mailbox(USER);
 }
 
-fn queue(node: &Inbox) -> Vec<serde_json::Value> {
+pub fn queue(node: &Inbox) -> Vec<serde_json::Value> {
     node.cli_json(&["queue", "list", "--json"]).as_array().expect("an array").clone()
 }
 

@@ -12,11 +12,12 @@ const QP_LINE: usize = 75;
 
 /// Writes base64 in lines of 76 characters; the last one gets no line end.
 #[derive(Debug, Default)]
-pub(super) struct Base64 {
+pub struct Base64 {
     line: Vec<u8>,
 }
 
 impl Base64 {
+    /// Takes content, in pieces of any size.
     pub fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             // A full line waits for the octet behind it, because the last one gets no line end.
@@ -52,7 +53,7 @@ impl Base64 {
 /// No line begins with `-`: a soft break may move text to the beginning of a line, and there it must not
 /// become a delimiter of the multipart that the content stands in.
 #[derive(Debug, Default)]
-pub(super) struct QuotedPrintable {
+pub struct QuotedPrintable {
     column: usize,
     /// White space that must not come last on its line.
     blank: Option<u8>,
@@ -61,6 +62,7 @@ pub(super) struct QuotedPrintable {
 }
 
 impl QuotedPrintable {
+    /// Takes content, in pieces of any size.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for &b in bytes {
             if core::mem::take(&mut self.cr) {

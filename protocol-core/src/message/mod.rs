@@ -15,7 +15,7 @@ pub mod content;
 pub mod date;
 pub mod decode;
 mod decoded;
-mod encode;
+pub mod encode;
 pub mod encoded_word;
 mod entity;
 pub mod from;

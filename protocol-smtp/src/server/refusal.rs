@@ -40,6 +40,10 @@ pub enum Refusal {
     PartTooBig,
     /// Not exactly one From field with a valid address.
     BadFrom,
+    /// An Idempotency-Key that is none, or two of them.
+    BadIdempotencyKey,
+    /// Another message was accepted under the same Idempotency-Key.
+    IdempotencyConflict,
     /// The release asked for is too far ahead (RFC 4865 §4).
     HoldTooLong,
     /// The recipient of a transaction differs in policy from the first (SPEC section 4).
@@ -155,6 +159,12 @@ impl Refusal {
             TooBig => (552, Status::new(5, 3, 4), "The message is too large"),
             PartTooBig => (552, Status::new(5, 3, 4), "One part of the message is too large"),
             BadFrom => (550, Status::new(5, 6, 0), "Exactly one From field with a valid address is needed"),
+            BadIdempotencyKey => {
+                (550, Status::new(5, 6, 0), "Idempotency-Key holds 1 to 255 printable ASCII characters, once")
+            }
+            IdempotencyConflict => {
+                (550, Status::new(5, 6, 0), "Another message was accepted under the same Idempotency-Key")
+            }
             HoldTooLong => (501, Status::new(5, 5, 4), "The release time is too far ahead"),
             SeparateTransaction => {
                 (452, Status::new(4, 5, 3), "Send to this recipient in another transaction")
@@ -291,6 +301,8 @@ mod tests {
             TooBig,
             PartTooBig,
             BadFrom,
+            BadIdempotencyKey,
+            IdempotencyConflict,
             HoldTooLong,
             SeparateTransaction,
             StorageFailed,

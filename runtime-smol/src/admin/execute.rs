@@ -12,7 +12,7 @@ use storage::{
     OrgId, Purpose, Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, reports, rotate, suppressions};
+use super::{Failure, QueueAction, Request, dkim, fields, keys, reports, rotate, suppressions};
 use crate::config::Config;
 
 /// Jobs that a listing shows.
@@ -94,6 +94,9 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
                 .map_err(|e| explained(&format!("alias {alias}"), e))?;
             Ok(json!({"deleted": alias}))
         }
+        Request::KeyCreate(wanted) => keys::create(storage, wanted).await,
+        Request::KeyList => keys::list(storage).await,
+        Request::KeyRevoke { id } => keys::revoke(storage, &id).await,
         Request::QueueList => {
             let jobs = storage.list_jobs(JOBS_MAX).await.map_err(failed)?;
             Ok(jobs.iter().map(job_json).collect())

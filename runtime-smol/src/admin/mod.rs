@@ -6,6 +6,7 @@ mod dkim;
 mod execute;
 mod fields;
 mod frame;
+pub(crate) mod keys;
 pub mod mbox;
 mod reports;
 pub mod rotate;
@@ -43,6 +44,9 @@ pub enum Request {
     AliasAdd { alias: String, to: Vec<String> },
     AliasList,
     AliasDelete { alias: String },
+    KeyCreate(KeyCreate),
+    KeyList,
+    KeyRevoke { id: String },
     QueueList,
     QueueShow { id: String },
     QueueAct { id: String, action: QueueAction },
@@ -58,6 +62,24 @@ pub enum Request {
     DmarcReportReceived { mailbox: String, folder: Option<String> },
     Import { mailbox: String, folder: Option<String> },
     Export { mailbox: String },
+}
+
+/// A key of the API to be made. Organisation or mailbox, not both.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct KeyCreate {
+    pub org: Option<String>,
+    pub mailbox: Option<String>,
+    /// Names separated by commas.
+    pub scopes: String,
+    /// A day or a time.
+    pub expires: Option<String>,
+    pub name: String,
+    /// Domains and addresses it may send for; none: all of the organisation's.
+    pub senders: Vec<String>,
+    /// Networks it may be used from; none: everywhere.
+    pub networks: Vec<String>,
+    pub test: bool,
 }
 
 /// What can be done to a job.

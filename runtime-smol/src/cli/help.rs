@@ -19,6 +19,10 @@ inbox: a mail server
     inbox mailbox create ADDRESS --password-stdin [--name TEXT] [--quota BYTES]
     inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
+    inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin] [--expires DATE] [--name TEXT]
+          [--from DOMAIN|ADDRESS]... [--network NETWORK]... [--test] | list | revoke ID
+                                      keys of the API; the secret is shown once, and what a --test key sends is
+                                      never delivered
     inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID
     inbox suppression list | add ENTRY [--scope address|domain] | remove ENTRY   [--org NAME]
                                       addresses and domains that get no mail of an organisation, or of anybody here

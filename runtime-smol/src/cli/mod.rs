@@ -1,6 +1,7 @@
 //! The command line: what may be typed ([`parse`]), and what is done then.
 
 mod help;
+mod keys;
 mod parse;
 mod print;
 mod quickstart;

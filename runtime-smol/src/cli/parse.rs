@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::keys;
 use crate::admin::{QueueAction, Request, Scope};
 
 /// What is to be done.
@@ -65,19 +66,22 @@ const VALUED: &[&str] = &[
     "--folder",
     "--day",
     "--scope",
+    "--expires",
+    "--from",
+    "--network",
 ];
 /// Options that do not.
 const FLAGS: &[&str] =
-    &["--json", "--deliver", "--repair", "--finish", "--password-stdin", "--help", "--version"];
+    &["--json", "--deliver", "--repair", "--finish", "--password-stdin", "--test", "--help", "--version"];
 /// Options of every command.
 const COMMON: &[&str] = &["--data-dir", "--env-file", "--json"];
 /// First words that later versions have.
-const ABSENT: &[&str] = &["explain", "key", "dns", "backup", "restore"];
+const ABSENT: &[&str] = &["explain", "dns", "backup", "restore"];
 /// Kinds of files that later versions import or export.
 const ABSENT_KINDS: &[&str] = &["maildir", "eml", "ics", "vcf"];
 
 #[derive(Default)]
-struct Args {
+pub(super) struct Args {
     words: Vec<String>,
     options: Vec<(&'static str, OsString)>,
 }
@@ -154,24 +158,24 @@ impl Args {
         self.options.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.last(name).is_some()
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, Usage> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Usage> {
         self.last(name).map(|v| as_text(v, name)).transpose()
     }
 
-    fn needed(&self, name: &str) -> Result<String, Usage> {
+    pub(super) fn needed(&self, name: &str) -> Result<String, Usage> {
         self.text(name)?.filter(|v| !v.is_empty()).ok_or_else(|| Usage(format!("{name} is missing")))
     }
 
-    fn all(&self, name: &str) -> Result<Vec<String>, Usage> {
+    pub(super) fn all(&self, name: &str) -> Result<Vec<String>, Usage> {
         self.options.iter().filter(|(n, _)| *n == name).map(|(_, v)| as_text(v, name)).collect()
     }
 
     /// Only these options besides the common ones.
-    fn allow(&self, names: &[&str]) -> Result<(), Usage> {
+    pub(super) fn allow(&self, names: &[&str]) -> Result<(), Usage> {
         match self.options.iter().find(|(n, _)| !COMMON.contains(n) && !names.contains(n)) {
             Some((name, _)) => {
                 Err(Usage(format!("{name} does not belong to `inbox {}`", self.words.join(" "))))
@@ -202,6 +206,7 @@ fn command(args: &Args) -> Result<Command, Usage> {
         ["domain", rest @ ..] => domain(args, rest),
         ["mailbox", rest @ ..] => mailbox(args, rest),
         ["alias", rest @ ..] => alias(args, rest),
+        ["key", rest @ ..] => keys::key(args, rest),
         ["queue", rest @ ..] => queue(args, rest),
         ["suppression", rest @ ..] => suppression(args, rest),
         ["tls-report", rest @ ..] => tls_report(args, rest),
@@ -468,6 +473,13 @@ mod tests {
             ),
             ("alias add a@b --to c@d --to e@f", "Admin(AliasAdd { alias: \"a@b\", to: [\"c@d\", \"e@f\"] })"),
             ("queue list", "Admin(QueueList)"),
+            ("key list", "Admin(KeyList)"),
+            ("key revoke 1", "Admin(KeyRevoke { id: \"1\" })"),
+            (
+                "key create --org a --scope send,read --from a.test --from b@c.test --test",
+                "Admin(KeyCreate(KeyCreate { org: Some(\"a\"), mailbox: None, scopes: \"send,read\", expires: None, \
+                 name: \"\", senders: [\"a.test\", \"b@c.test\"], networks: [], test: true }))",
+            ),
             ("tls-report list", "Admin(TlsReportList)"),
             ("dmarc-report list", "Admin(DmarcReportList)"),
             ("dmarc-report send", "Admin(DmarcReportSend { day: None })"),
@@ -527,7 +539,7 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_named() {
-        for line in ["explain a@b", "key list", "dns a.test", "backup p", "restore p"] {
+        for line in ["explain a@b", "dns a.test", "backup p", "restore p"] {
             assert!(shown(line).starts_with("Absent("), "{line}");
         }
         assert_eq!(shown("import maildir p --mailbox a@b"), "Absent(\"import maildir\")");
@@ -556,6 +568,11 @@ mod tests {
             "mailbox create a@b --password-stdin --quota many",
             "mailbox passwd a@b",
             "alias add a@b",
+            "key create --scope send",
+            "key create --org a --mailbox b@c --scope send",
+            "key create --org a",
+            "key revoke",
+            "key list --test",
             "alias add a@b --to",
             "queue retry",
             "import mbox p",

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::admin::{Context, Failure, Password, Request, execute};
+use crate::admin::{Context, Failure, KeyCreate, Password, Request, execute, keys};
 use crate::config::{Config, Secret};
 
 const ORG: &str = "demo";
 const DOMAIN: &str = "example.test";
+const KEY: &str = "quickstart";
 const MAILBOXES: [&str; 2] = ["alice@example.test", "bob@example.test"];
 
 /// Asks [`crate::serve::run`] for the demonstration.
@@ -46,11 +47,27 @@ impl Quickstart {
             }
             mailboxes.push((address, password));
         }
+        let key = api_key(context).await?;
         Ok(match self.json {
-            true => format!("{}\n", as_json(&context.config, &mailboxes)),
-            false => as_text(&context.config, &mailboxes),
+            true => format!("{}\n", as_json(&context.config, &mailboxes, key.as_deref())),
+            false => as_text(&context.config, &mailboxes, key.as_deref()),
         })
     }
+}
+
+/// The secret of a key that is made at the first start.
+async fn api_key(context: &Context) -> Result<Option<String>, Failure> {
+    if keys::is_there(&context.storage, KEY).await? {
+        return Ok(None);
+    }
+    let wanted = KeyCreate {
+        org: Some(ORG.into()),
+        scopes: "send,read".into(),
+        name: KEY.into(),
+        ..KeyCreate::default()
+    };
+    let made = execute(context, Request::KeyCreate(wanted)).await?;
+    Ok(made.get("secret").and_then(Value::as_str).map(str::to_owned))
 }
 
 fn has(list: &Value, field: &str, value: &str) -> bool {
@@ -80,18 +97,26 @@ fn ports(config: &Config) -> [(&'static str, Option<u16>); 7] {
     ]
 }
 
-fn as_json(config: &Config, mailboxes: &[(&str, Option<String>)]) -> Value {
+fn host(config: &Config) -> String {
+    config.server.bind_addrs.first().map_or("127.0.0.1".into(), |ip| match ip {
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        v4 => v4.to_string(),
+    })
+}
+
+fn graphql_url(config: &Config) -> Option<String> {
+    config.ports.http.map(|port| format!("http://{}:{port}/graphql", host(config)))
+}
+
+fn as_json(config: &Config, mailboxes: &[(&str, Option<String>)], key: Option<&str>) -> Value {
     let ports: serde_json::Map<String, Value> =
         ports(config).iter().map(|(n, p)| ((*n).into(), json!(p))).collect();
     let mailboxes: Vec<Value> = mailboxes.iter().map(|(a, p)| json!({"address": a, "password": p})).collect();
-    json!({"ports": ports, "mailboxes": mailboxes, "apiKey": null, "graphqlUrl": null})
+    json!({"ports": ports, "mailboxes": mailboxes, "apiKey": key, "graphqlUrl": graphql_url(config)})
 }
 
-fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)]) -> String {
-    let host = config.server.bind_addrs.first().map_or("127.0.0.1".into(), |ip| match ip {
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        v4 => v4.to_string(),
-    });
+fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)], key: Option<&str>) -> String {
+    let host = host(config);
     let mut out =
         format!("\nA demonstration server for {DOMAIN}, data in {}:\n\n", config.data_dir.display());
     for (name, port) in ports(config) {
@@ -106,6 +131,11 @@ fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)]) -> String {
         out.push_str(&format!("  {address:<22} password {shown}\n"));
     }
     let dir = config.data_dir.display();
+    out.push_str(&format!(
+        "  {:<22} {}\n",
+        "API key",
+        key.unwrap_or("(made at an earlier start; make another one with `inbox key create`)")
+    ));
     if reset {
         let address = mailboxes.first().map_or("", |(a, _)| a);
         out.push_str(&format!(
@@ -128,6 +158,13 @@ fn as_text(config: &Config, mailboxes: &[(&str, Option<String>)]) -> String {
         out.push_str(&format!(
             "  curl --insecure --user {bob}:{} 'imaps://{host}:{port}/INBOX;MAILINDEX=1'\n",
             password(1)
+        ));
+    }
+    if let Some(url) = graphql_url(config) {
+        out.push_str(&format!(
+            "  curl {url} -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d \
+             '{{\"query\":\"mutation{{sendEmail(from:\\\"{alice}\\\" to:[\\\"{bob}\\\"] subject:\\\"Hello\\\" textBody:\\\"Hi\\\")}}\"}}'\n",
+            key.unwrap_or("KEY")
         ));
     }
     if let Some(port) = config.ports.http {

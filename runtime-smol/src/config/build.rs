@@ -144,6 +144,7 @@ fn rate_limit(v: &Values) -> RateLimit {
         submission_connections: v.uint("SMTP_RATE_LIMIT_SUBMISSION_CONNECTIONS_PER_WINDOW"),
         transfer_messages: v.uint("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW"),
         submission_messages: v.uint("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW"),
+        api_requests: v.uint("HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW"),
         fail_open_on_db_error: v.bool("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR"),
         exempt_networks: v.networks("SMTP_RATE_LIMIT_EXEMPT_NETWORKS"),
     }

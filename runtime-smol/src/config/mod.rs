@@ -233,6 +233,8 @@ pub struct RateLimit {
     pub submission_connections: u64,
     pub transfer_messages: u64,
     pub submission_messages: u64,
+    /// HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW, of one key or mailbox.
+    pub api_requests: u64,
     pub fail_open_on_db_error: bool,
     pub exempt_networks: Networks,
 }

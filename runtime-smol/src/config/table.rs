@@ -189,10 +189,9 @@ pub const VARIABLES: &[Variable] = &[
     v("IMAP_PORT", Kind::Port, "143", "IMAP with STARTTLS"),
     v("IMAPS_PORT", Kind::Port, "993", "IMAP over implicit TLS"),
     v("MANAGESIEVE_PORT", Kind::Port, "0", "ManageSieve").absent("ManageSieve", "0"),
-    v("HTTP_PORT", Kind::Port, "8080", "HTTP: health, metrics and MTA-STS policies"),
+    v("HTTP_PORT", Kind::Port, "8080", "HTTP: the API, health, metrics and MTA-STS policies"),
     v("HTTPS_PORT", Kind::Port, "8443", "the same over TLS"),
-    v("HTTP_TRUSTED_PROXIES", Kind::Networks, "", "proxies whose forwarded headers count")
-        .absent("the HTTP API", ""),
+    v("HTTP_TRUSTED_PROXIES", Kind::Networks, "", "proxies whose forwarded headers count"),
     v("PROXY_PROTOCOL_NETWORKS", Kind::Networks, "", "load balancers that speak the PROXY protocol")
         .absent("the PROXY protocol", ""),
     v("TLS_CERT_PATH", Kind::File, "", "certificate chain, PEM; empty: a self-signed one is made"),
@@ -313,6 +312,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     v("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW", COUNT, "240", "messages on the transfer port"),
     v("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW", COUNT, "120", "messages on the submission ports"),
+    v("HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW", COUNT, "600", "requests of one API key or mailbox over HTTP"),
     v("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR", Kind::Bool, "true", "without a database nothing is limited"),
     v("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", Kind::Networks, "", "networks that are not counted"),
     v("SMTP_REQUIRE_SPF_PASS", Kind::Bool, "true", "mail without an SPF pass is refused"),

@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1 on HTTP_PORT; on HTTPS_PORT HTTP/2 too, as the client's protocol names say.
 
+mod body;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -13,33 +14,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
-use bytes::Bytes;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsAcceptor;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming as HyperBody};
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
+use crate::api::{self, Api, Client};
 use crate::metrics::METRICS;
 use crate::net::{Incoming, Session, Socket};
 use crate::task;
 use crate::tls::{Alpn, ServerTls};
 
+use body::{Inbound, Outbound};
 pub use routes::{Health, OwnPolicy, Ping};
 
 /// Octets of a request's line and header, over HTTP/1.1 and (decoded) over HTTP/2: 431 beyond.
 const HEADER_MAX: usize = 8 * 1024;
-/// Octets of a request's body: 413 beyond.
-const BODY_MAX: usize = 1024 * 1024;
+/// Octets that a request's body may announce: 413 beyond. The API decides for itself.
+const BODY_MAX: u64 = 1024 * 1024;
 /// How long a client may take for its handshake.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
 /// How long a client may take for a request's header, and a connection may be idle.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
-/// How long a client may take for a request's body.
-const BODY_LIMIT: Duration = Duration::from_secs(60);
 /// After this a connection is told to end, so that none is kept open for ever by a trickle.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(600);
 /// How long the end of a connection may take.
@@ -55,26 +54,32 @@ pub const REFUSAL: &[u8] =
 #[derive(Clone)]
 pub struct Http {
     app: tide::Server<routes::State>,
+    api: Option<Arc<Api>>,
     tls: Arc<ServerTls>,
 }
 
 impl Http {
-    /// With these certificates, this health and the policies of our domains.
-    pub fn new(tls: Arc<ServerTls>, health: Arc<Health>, policy: OwnPolicy) -> Http {
-        Http { app: routes::routes(health, policy), tls }
+    /// With these certificates, this health, the policies of our domains, and the API.
+    pub fn new(tls: Arc<ServerTls>, health: Arc<Health>, policy: OwnPolicy, api: Option<Arc<Api>>) -> Http {
+        let mut app = routes::routes(health, policy);
+        if let Some(api) = &api {
+            api.mount(&mut app);
+        }
+        Http { app, api, tls }
     }
 
     /// Serves one connection to its end.
     pub async fn serve(self, incoming: Incoming) {
         let Incoming { service, socket, peer, slot, session, .. } = incoming;
-        let Socket::Tcp(stream) = socket else { return };
+        let (Socket::Tcp(stream), Some(address)) = (socket, peer.ip()) else { return };
+        let client = Client { peer: address, tls: service.implicit_tls() };
         let served = if service.implicit_tls() {
             let acceptor = TlsAcceptor::from(self.tls.identity().config(Alpn::Http));
             let handshake = async { acceptor.accept(stream).await };
             match within(TLS_LIMIT, handshake).await {
                 Ok(stream) => {
                     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    self.connection(stream, h2, &session).await
+                    self.connection(stream, h2, client, &session).await
                 }
                 Err(e) => {
                     METRICS.tls_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -82,7 +87,7 @@ impl Http {
                 }
             }
         } else {
-            self.connection(stream, false, &session).await
+            self.connection(stream, false, client, &session).await
         };
         if let Err(error) = served {
             tracing::debug!(listener = service.name(), %peer, error, "HTTP connection ended");
@@ -90,14 +95,20 @@ impl Http {
         drop(slot);
     }
 
-    async fn connection<S>(&self, stream: S, h2: bool, session: &Session) -> Result<(), String>
+    async fn connection<S>(
+        &self,
+        stream: S,
+        h2: bool,
+        client: Client,
+        session: &Session,
+    ) -> Result<(), String>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let http = self.clone();
         let service = service_fn(move |request| {
             let http = http.clone();
-            async move { Ok::<_, Infallible>(http.answer(request).await) }
+            async move { Ok::<_, Infallible>(http.answer(request, client).await) }
         });
         let io = FuturesIo::new(stream);
         if h2 {
@@ -113,29 +124,44 @@ impl Http {
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(SmolTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(HEADER_MAX);
-            let connection = pin!(builder.serve_connection(io, service));
+            let connection = pin!(builder.serve_connection(io, service).with_upgrades());
             run(connection, session, |c| c.graceful_shutdown()).await
         }
     }
 
-    async fn answer(&self, request: Request<HyperBody>) -> Response<Full<Bytes>> {
-        match self.route(request).await {
+    async fn answer(&self, request: Request<HyperBody>, client: Client) -> Response<Outbound> {
+        let is_h2 = request.version() == Version::HTTP_2;
+        match self.route(request, client).await {
             Ok(response) => response,
             Err(status) => {
-                let mut response = Response::new(Full::new(Bytes::new()));
+                let mut response = Response::new(Outbound::empty());
                 *response.status_mut() = status;
+                // What follows on this connection may not be what it seems.
+                if !is_h2 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 response
             }
         }
     }
 
-    async fn route(&self, request: Request<HyperBody>) -> Result<Response<Full<Bytes>>, StatusCode> {
+    async fn route(
+        &self,
+        mut request: Request<HyperBody>,
+        client: Client,
+    ) -> Result<Response<Outbound>, StatusCode> {
         check_host(&request)?;
-        let request = to_tide(request).await?;
+        check_encoding(&request)?;
+        if let Some(api) = &self.api
+            && let Some(upgraded) = api.upgrade(&mut request, client).await
+        {
+            return switched(upgraded);
+        }
+        let mut request = to_tide(request)?;
+        request.ext_mut().insert(client);
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
         let mut response: tide::http::Response = self.app.respond(request).await.map_err(failed)?;
-        let body = response.take_body().into_bytes().await.map_err(failed)?;
-        let mut out = Response::new(Full::new(Bytes::from(body)));
+        let mut out = Response::new(Outbound::new(response.take_body()));
         let status: u16 = response.status().into();
         *out.status_mut() = StatusCode::from_u16(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
         for (name, values) in response.iter() {
@@ -150,6 +176,21 @@ impl Http {
         }
         Ok(out)
     }
+}
+
+/// The answer to a request for a WebSocket (RFC 6455 §4.2.2).
+fn switched(upgraded: Result<String, u16>) -> Result<Response<Outbound>, StatusCode> {
+    let accept =
+        upgraded.map_err(|status| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST))?;
+    let mut response = Response::new(Outbound::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    fields.insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+    let accept = HeaderValue::from_str(&accept).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    fields.insert("sec-websocket-accept", accept);
+    Ok(response)
 }
 
 /// Drives a connection: at the word to stop, and after its longest time, it is told to end.
@@ -186,16 +227,29 @@ fn check_host(request: &Request<HyperBody>) -> Result<(), StatusCode> {
     if wrong { Err(StatusCode::BAD_REQUEST) } else { Ok(()) }
 }
 
-async fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCode> {
-    let (head, body) = request.into_parts();
-    if body.size_hint().lower() > BODY_MAX as u64 {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+/// RFC 9112 §6.1: a transfer coding that is not known here is refused; two of them, or one twice, are what somebody
+/// writes who wants two servers to see two different requests.
+fn check_encoding(request: &Request<HyperBody>) -> Result<(), StatusCode> {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(StatusCode::NOT_IMPLEMENTED),
     }
+}
+
+fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCode> {
+    let (head, body) = request.into_parts();
     let method = head.method.as_str().parse().map_err(|_| StatusCode::NOT_IMPLEMENTED)?;
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
     let url = tide::http::Url::parse("http://localhost").and_then(|base| base.join(path));
     // A path that begins with two slashes would otherwise name a host.
     let url = url.ok().filter(|u| u.host_str() == Some("localhost")).ok_or(StatusCode::BAD_REQUEST)?;
+    let announced = body.size_hint().lower();
+    let limit = if Api::takes_large_bodies(url.path()) { api::BODY_MAX as u64 } else { BODY_MAX };
+    if announced > limit {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
     let mut out = tide::http::Request::new(method, url);
     for (name, value) in &head.headers {
         let value = value.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -205,18 +259,13 @@ async fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, Sta
     if let Some(authority) = head.uri.authority().filter(|_| out.header("host").is_none()) {
         out.insert_header("host", authority.as_str());
     }
-    let collect =
-        async { Limited::new(body, BODY_MAX).collect().await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE) };
-    let late = async {
-        Timer::after(BODY_LIMIT).await;
-        Err(StatusCode::REQUEST_TIMEOUT)
-    };
-    let octets = future::or(collect, late).await?.to_bytes();
-    if !octets.is_empty() {
+    if !body.is_end_stream() {
         let mime = out.header("content-type").map(|v| v.last().as_str().to_owned());
-        out.set_body(octets.to_vec());
-        if let Some(mime) = mime {
-            out.insert_header("content-type", mime);
+        let length = body.size_hint().exact().and_then(|octets| usize::try_from(octets).ok());
+        out.set_body(tide::Body::from_reader(Inbound::new(body), length));
+        match mime {
+            Some(mime) => drop(out.insert_header("content-type", mime)),
+            None => drop(out.remove_header("content-type")),
         }
     }
     Ok(out)

@@ -55,7 +55,7 @@ impl Server {
                 }
             })
         });
-        let http = Http::new(tls, health.clone(), policy);
+        let http = Http::new(tls, health.clone(), policy, None);
         let stop = Stop::default();
         let sessions = Sessions::new(stop.clone());
         let limits = Limits::new(10, 10);
@@ -149,7 +149,7 @@ fn headers_and_bodies_have_limits() {
             "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {octets}\r\nConnection: close\r\n\r\n"
         ))
     };
-    assert!(announced(BODY_MAX + 1).starts_with("HTTP/1.1 413 "));
+    assert!(announced(BODY_MAX as usize + 1).starts_with("HTTP/1.1 413 "));
     assert!(
         server.ask("GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 400 ")
     );

@@ -178,6 +178,7 @@ async fn onward(
             due: now,
             deliver_by: None,
             counted: None,
+            logged: false,
             ..job.spec.clone()
         });
     }

@@ -214,6 +214,7 @@ async fn address(
                 due: now,
                 deliver_by: None,
                 counted: None,
+                logged: false,
             });
         }
         // The sender is gone: there is nobody left to tell.

@@ -30,9 +30,16 @@ pub enum Source {
 }
 
 impl Source {
-    /// The message as it is queued.
+    /// The message as it is queued; one of the API that waited for its time is signed only now, because until then
+    /// keys may have changed, and its signatures would have grown old.
     pub async fn queued(app: &App, job: &Job) -> storage::Result<Source> {
-        Ok(Source::Queued(Box::new(app.storage.open_queued(job.spec.org, job.spec.message).await?)))
+        let mut object = app.storage.open_queued(job.spec.org, job.spec.message).await?;
+        if job.spec.logged
+            && let Some(signed) = signed_late(app, job, &mut object).await?
+        {
+            return Ok(Source::Copy(Box::new(signed)));
+        }
+        Ok(Source::Queued(Box::new(object)))
     }
 
     /// The message made 7-bit, for a server without 8BITMIME; `Err` says why it stays as it is: mail that only
@@ -132,6 +139,25 @@ fn is_by(field: &Field<'_>, domain: &str) -> bool {
     let value = String::from_utf8_lossy(field.value);
     let tag = value.split(';').find_map(|tag| tag.trim().strip_prefix("d=").map(str::trim));
     field.is("DKIM-Signature") && tag.is_some_and(|d| d.eq_ignore_ascii_case(domain))
+}
+
+/// A signed copy of a message that has no signature; none when it has one, or there is nobody to sign.
+async fn signed_late(app: &App, job: &Job, object: &mut Object) -> storage::Result<Option<Spool>> {
+    let most = u64::try_from(2 * HEADER_OCTETS_MAX).unwrap_or(u64::MAX);
+    let head = read(object, object.len().min(PIECE as u64)).await?;
+    let whole = header_len(&head) < head.len();
+    let head = if whole { head } else { read(object, object.len().min(most)).await? };
+    let header = &head[..header_len(&head)];
+    if Fields::new(header).any(|field| transcode::is_signature(&field)) {
+        return Ok(None);
+    }
+    let Some(signer) = author(app, job, header).await? else { return Ok(None) };
+    let mut spool = app.storage.spool_up_to(object.len());
+    while spool.len() < object.len() {
+        let piece = object.read(spool.len(), PIECE).await?;
+        spool.write(piece).await?;
+    }
+    signed_again(app, &signer, spool).await.map(Some)
 }
 
 /// The message with signatures that hold for it as it is now, in place of those that held before.

@@ -119,6 +119,7 @@ impl Letter<'_> {
             due,
             deliver_by: None,
             counted: None,
+            logged: false,
         }
     }
 }

@@ -19,8 +19,10 @@ use super::bodies::{Form, Forms};
 use super::copies::Copies;
 use super::forward;
 use super::header::header_of;
+use super::idempotency;
 use super::limits::Quotas;
 use super::origin::Origin;
+use super::repeats::fingerprint;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
 use crate::config::is_hostname;
@@ -42,11 +44,14 @@ impl Connection {
         let origin = (std::mem::take(&mut transaction.origin), iprev);
         let outcome = self.try_store(&transaction, origin, incoming, id, session).await;
         match &outcome {
-            Ok(()) => self.log_accepted(&transaction, id, octets),
+            Ok(shown) if *shown == id => self.log_accepted(&transaction, id, octets),
+            Ok(first) => tracing::info!(id = %first, "the same message was accepted before under its key"),
             Err(why) => self.log_refusal(&transaction.sender, None, why),
         }
-        outcome.map(|()| id.to_string())
+        outcome.map(|shown| shown.to_string())
     }
+
+    /// The answer is the message's ID; that of an earlier one, when it was the same under the same key of idempotency.
 
     async fn try_store(
         &self,
@@ -55,7 +60,7 @@ impl Connection {
         incoming: Incoming,
         id: MessageId,
         session: &ServerSession,
-    ) -> Result<(), Refusal> {
+    ) -> Result<MessageId, Refusal> {
         let (app, submitted) = (&self.app, self.service.is_submission());
         let own_host = &app.config.server.hostname;
         let hasher = incoming.hasher.clone();
@@ -100,6 +105,12 @@ impl Connection {
             let (recipients, jobs) = (transaction.recipients.len(), accept.jobs.len());
             accept.charges = quotas.charges(recipients, jobs, self.app.storage.store_now());
         }
+        if let Some(account) = &self.account
+            && let Some(key) = idempotency::key_of(&header)?
+        {
+            let (print, at) = (fingerprint(transaction, &hasher), self.app.storage.store_now());
+            accept.idempotency = Some(idempotency::promise(account.org, key, print, id, at));
+        }
         self.note_report(transaction, &forms.delivered, &mut accept).await?;
         let told = match judged.sender_is_known && judged.place == Place::Inbox {
             true => self.success_notice(transaction, &header, now).await.map_err(storage_failed)?,
@@ -107,10 +118,15 @@ impl Connection {
         };
         let local = accept.deliveries.len();
         let queued = !accept.jobs.is_empty() || told.as_ref().is_some_and(|(_, told)| !told.jobs.is_empty());
-        let stored = self.app.storage.accept_with(spool, &queued_form.spool, accept, told);
-        stored.await.map_err(storage_failed)?;
+        match self.app.storage.accept_with(spool, &queued_form.spool, accept, told).await {
+            Ok(_) => {}
+            Err(storage::Error::Refused(storage::Refusal::Repeated(first))) => {
+                return MessageId::parse(&first).ok_or(Refusal::StorageFailed);
+            }
+            Err(error) => return Err(storage_failed(error)),
+        }
         METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
-        if self.app.repeats.is_repeat(transaction, hasher, monotonic_now()) {
+        if self.app.repeats.is_repeat(transaction, &hasher, monotonic_now()) {
             // The client did not hear our 250, or sends twice on purpose: both are delivered, and counted.
             METRICS.messages_repeated.fetch_add(1, Ordering::Relaxed);
             tracing::info!(%id, "the same message for the same recipients was accepted minutes ago");
@@ -118,7 +134,7 @@ impl Connection {
         if queued {
             self.app.queued.notify(usize::MAX);
         }
-        Ok(())
+        Ok(id)
     }
 
     /// A bounce that comes back to a sender we rewrote goes on to the original sender.
@@ -162,6 +178,7 @@ impl Connection {
                 smtputf8: transaction.smtputf8,
                 tls: session.is_secure(),
                 auth: session.account().is_some(),
+                http: false,
             },
             id: &id.to_string(),
             recipient,
@@ -223,6 +240,7 @@ impl Connection {
                     trace: by.trace,
                 }),
                 counted: counted.clone(),
+                logged: false,
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
@@ -264,6 +282,7 @@ pub(super) fn storage_failed(error: storage::Error) -> Refusal {
     match error {
         storage::Error::Refused(storage::Refusal::OverQuota) => Refusal::OverQuota,
         storage::Error::Refused(storage::Refusal::Quota(_)) => Refusal::SendQuota,
+        storage::Error::Refused(storage::Refusal::IdempotencyConflict) => Refusal::IdempotencyConflict,
         error => {
             tracing::error!(%error, "a message could not be stored");
             Refusal::StorageFailed

@@ -9,11 +9,12 @@ use protocol_core::message::from::from_addresses;
 use protocol_core::message::header::is_authentication_results_by;
 use protocol_core::message::{self, AddressList, Edit, Fields, submission};
 use protocol_smtp::server::Refusal;
-use storage::{AddressRow, Mailbox};
+use storage::{AddressRow, Mailbox, Storage};
 
 use super::accept::storage_failed;
 use super::bodies::Form;
 use super::domain_of;
+use super::idempotency::is_key;
 use super::origin::Judged;
 use super::session::Connection;
 use super::transaction::Transaction;
@@ -31,13 +32,16 @@ impl Connection {
         let author = from.first().and_then(written).map(|address| address.domain().to_owned());
         let Some(account) = &self.account else { return Ok(author.unwrap_or_default()) };
         for mailbox in &from {
-            if !self.may_send_as(account, written(mailbox)).await.map_err(storage_failed)? {
+            if !may_send_as(&self.app.storage, account, written(mailbox)).await.map_err(storage_failed)? {
                 return Err(Refusal::SenderNotAllowed("From"));
             }
         }
         if let Some(sender) = Fields::find(header, "Sender") {
             for mailbox in AddressList::new(sender.value).mailboxes() {
-                if !self.may_send_as(account, written(&mailbox)).await.map_err(storage_failed)? {
+                if !may_send_as(&self.app.storage, account, written(&mailbox))
+                    .await
+                    .map_err(storage_failed)?
+                {
                     return Err(Refusal::SenderNotAllowed("Sender"));
                 }
             }
@@ -69,6 +73,7 @@ impl Connection {
         if self.account.is_none() {
             return Ok(edit); // it is its author's server's to sign
         }
+        edit.skip_fields(header, is_key);
         let signing = &self.app.signing;
         let signer = signing.for_author(&self.app.storage, author).await.map_err(storage_failed)?;
         if let Some(signer) = signer {
@@ -78,34 +83,34 @@ impl Connection {
         }
         Ok(edit)
     }
+}
 
-    /// Whether an address is the account's own, or one of its aliases, with a tag or without.
-    pub(super) async fn may_send_as(
-        &self,
-        account: &Mailbox,
-        address: Option<Canonical>,
-    ) -> storage::Result<bool> {
-        let Some(address) = address else { return Ok(false) };
-        let store = self.app.storage.store();
-        let settings = match store.domain(address.domain()).await {
-            Ok(domain) if domain.org == account.org => domain.settings,
-            Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let mut forms = vec![address.to_string()];
-        if settings.plus_addressing.unwrap_or(true) {
-            let delimiter = settings.plus_delimiter.and_then(|d| d.chars().next()).unwrap_or('+');
-            forms.extend(address.split_plus(delimiter).map(|(plain, _)| plain.to_string()));
-        }
-        if forms.contains(&account.address) {
-            return Ok(true);
-        }
-        let rows = store.address_rows(&forms).await?;
-        Ok(rows.iter().flatten().any(|row| match row {
-            AddressRow::Alias(alias) => alias.org == account.org && alias.targets.contains(&account.address),
-            AddressRow::Mailbox(_) => false,
-        }))
+/// Whether an address is the account's own, or one of its aliases, with a tag or without.
+pub(crate) async fn may_send_as(
+    storage: &Storage,
+    account: &Mailbox,
+    address: Option<Canonical>,
+) -> storage::Result<bool> {
+    let Some(address) = address else { return Ok(false) };
+    let store = storage.store();
+    let settings = match store.domain(address.domain()).await {
+        Ok(domain) if domain.org == account.org => domain.settings,
+        Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut forms = vec![address.to_string()];
+    if settings.plus_addressing.unwrap_or(true) {
+        let delimiter = settings.plus_delimiter.and_then(|d| d.chars().next()).unwrap_or('+');
+        forms.extend(address.split_plus(delimiter).map(|(plain, _)| plain.to_string()));
     }
+    if forms.contains(&account.address) {
+        return Ok(true);
+    }
+    let rows = store.address_rows(&forms).await?;
+    Ok(rows.iter().flatten().any(|row| match row {
+        AddressRow::Alias(alias) => alias.org == account.org && alias.targets.contains(&account.address),
+        AddressRow::Mailbox(_) => false,
+    }))
 }
 
 /// The header of a message, its blank line included.

@@ -3,7 +3,7 @@
 
 use protocol_core::message::Date;
 use protocol_smtp::server::{Refusal, Service};
-use storage::{Charge, CounterKey, CounterKind, DomainSettings, Mailbox, Quota, Suppression};
+use storage::{Charge, CounterKey, CounterKind, DomainSettings, Mailbox, Quota, Storage, Suppression};
 
 use super::session::Connection;
 use super::transaction::{Transaction, canonical_text};
@@ -38,6 +38,20 @@ impl Quotas {
         };
         let any = [quotas.recipients_max, quotas.hourly, quotas.daily, quotas.jobs_max];
         any.iter().any(Option::is_some).then_some(quotas)
+    }
+
+    /// The quotas of a sender's domain, when it has any.
+    pub async fn of(storage: &Storage, domain: &str) -> storage::Result<Option<Quotas>> {
+        match storage.store().domain(domain).await {
+            Ok(row) => Ok(Quotas::new(domain, &row.settings)),
+            Err(storage::Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Recipients that one message may have.
+    pub fn recipients_max(&self) -> Option<u64> {
+        self.recipients_max
     }
 
     /// The domain, when its queued jobs are counted.
@@ -133,12 +147,7 @@ impl Connection {
     pub(super) async fn quotas_of(&self, account: &Mailbox) -> storage::Result<Option<Quotas>> {
         let store = self.app.storage.store();
         let Some((_, name)) = account.address.rsplit_once('@') else { return Ok(None) };
-        let settings = match store.domain(name).await {
-            Ok(domain) => domain.settings,
-            Err(storage::Error::NotFound) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(mut quotas) = Quotas::new(name, &settings) else { return Ok(None) };
+        let Some(mut quotas) = Quotas::of(&self.app.storage, name).await? else { return Ok(None) };
         let charges = quotas.charges(1, 1, self.app.storage.store_now());
         let keys: Vec<CounterKey> = charges.iter().map(|charge| charge.counter.clone()).collect();
         let used = store.counters(&keys).await?;

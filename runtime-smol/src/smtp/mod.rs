@@ -5,6 +5,7 @@ mod bodies;
 mod copies;
 pub(crate) mod forward;
 mod header;
+mod idempotency;
 mod limits;
 mod origin;
 mod recipients;
@@ -17,7 +18,8 @@ mod verifier;
 
 pub(crate) use bodies::Forms;
 pub(crate) use copies::Copies;
-pub(crate) use limits::told as suppression_told;
+pub(crate) use header::may_send_as;
+pub(crate) use limits::{Quotas, told as suppression_told};
 pub use repeats::Repeats;
 pub use session::{Configs, serve};
 pub(crate) use transaction::{Incoming, canonical_text, domain_of};

@@ -46,14 +46,13 @@ impl Repeats {
 
     /// Whether the message was accepted for the same envelope in the last ten minutes; it is remembered in any
     /// case. `content` has seen the message's octets.
-    pub(super) fn is_repeat(&self, transaction: &Transaction, content: blake3::Hasher, now: Instant) -> bool {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(content.finalize().as_bytes());
-        let recipients = transaction.recipients.iter().map(|recipient| recipient.given.as_str());
-        for address in std::iter::once(transaction.sender.as_str()).chain(recipients) {
-            hasher.update(&(address.len() as u64).to_le_bytes()).update(address.as_bytes());
-        }
-        self.note(*hasher.finalize().as_bytes(), now) > 1
+    pub(super) fn is_repeat(
+        &self,
+        transaction: &Transaction,
+        content: &blake3::Hasher,
+        now: Instant,
+    ) -> bool {
+        self.note(fingerprint(transaction, content), now) > 1
     }
 
     /// Remembers a hash; how often it was seen in the time, with this one.
@@ -74,6 +73,17 @@ impl Repeats {
         *count += 1;
         *count
     }
+}
+
+/// A hash of envelope and octets.
+pub(super) fn fingerprint(transaction: &Transaction, content: &blake3::Hasher) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(content.finalize().as_bytes());
+    let recipients = transaction.recipients.iter().map(|recipient| recipient.given.as_str());
+    for address in std::iter::once(transaction.sender.as_str()).chain(recipients) {
+        hasher.update(&(address.len() as u64).to_le_bytes()).update(address.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

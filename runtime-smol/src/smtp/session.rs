@@ -13,6 +13,7 @@ use protocol_smtp::server::{
 };
 use storage::Mailbox;
 
+use super::header::may_send_as;
 use super::transaction::{Incoming, Transaction};
 use crate::app::{App, Peer};
 use crate::auth::{Login, Outcome, channel_binding};
@@ -266,7 +267,7 @@ impl Connection {
         if let Some(account) =
             self.account.clone().filter(|_| self.service.is_submission() && !sender.is_empty())
         {
-            match self.may_send_as(&account, Canonical::parse(&sender).ok()).await {
+            match may_send_as(&self.app.storage, &account, Canonical::parse(&sender).ok()).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let why = Refusal::SenderNotAllowed("MAIL FROM");

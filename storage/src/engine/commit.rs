@@ -101,6 +101,12 @@ impl Placing {
         }
         for (job, record) in &commit.events {
             self.writes.events.push((*job, event_number(record), record.clone()));
+            if let Some(email) = &commit.email {
+                self.writes.log.push(jobs::log_entry(email.org, email.id, *job, record.clone()));
+            }
+        }
+        if let Some(email) = &commit.email {
+            self.slots.put_email(email);
         }
     }
 
@@ -328,11 +334,12 @@ impl<R: Rows> Engine<R> {
                 continue;
             }
             let unchanged = !placing.slots.is_changed();
-            let (writes, states) = placing.into_writes();
+            let (mut writes, states) = placing.into_writes();
             let empty = writes.messages_new.is_empty() && writes.jobs_new.is_empty();
             if empty && unchanged && writes.events.is_empty() {
                 return Ok(answers);
             }
+            let _log = self.number_log(&mut writes).await.map_err(ApplyError::Other)?;
             match self.rows.apply("commit_batch", writes).await {
                 Ok(()) => {
                     self.remember(states);

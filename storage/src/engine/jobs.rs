@@ -7,6 +7,7 @@ use protocol_core::time::Duration;
 
 use super::Engine;
 use super::staged::StagedSlots;
+use crate::api::LogRow;
 use crate::error::{Error, Refusal, Result};
 use crate::rows::{DueKey, JobRow, Rows, Writes};
 use crate::slots::{CounterKey, SlotKey};
@@ -33,8 +34,17 @@ pub(super) fn note_event(
 }
 
 pub(super) fn add_delivery(row: &mut JobRow, record: DeliveryRecord, writes: &mut Writes) {
+    let spec = &row.job.spec;
+    if spec.logged {
+        writes.log.push(log_entry(spec.org, spec.message, spec.id, record.clone()));
+    }
     writes.deliveries.push((row.job.spec.id, row.deliveries, record));
     row.deliveries = row.deliveries.saturating_add(1);
+}
+
+/// An entry that has no number yet.
+pub(super) fn log_entry(org: OrgId, email: MessageId, job: JobId, record: DeliveryRecord) -> LogRow {
+    LogRow { org, number: 0, email, job, record }
 }
 
 /// A record that no attempt of ours made.
@@ -107,6 +117,10 @@ fn act(row: &mut JobRow, action: JobAction, now: Timestamp, writes: &mut Writes)
             }
             start_anew(row, now);
         }
+        (JobAction::Reschedule(at), JobState::Queued) if row.job.attempts == 0 => {
+            row.job.spec.start = at;
+            give_back(&mut row.job, at);
+        }
         (JobAction::Hold, JobState::Queued) => row.job.state = JobState::Held,
         (JobAction::Hold, JobState::Processing) if before_dot => {
             give_back(&mut row.job, now);
@@ -119,6 +133,7 @@ fn act(row: &mut JobRow, action: JobAction, now: Timestamp, writes: &mut Writes)
             return in_use("the message is being handed over to its destination");
         }
         (_, JobState::Processing) => return in_use("the job is being delivered"),
+        (JobAction::Reschedule(_), JobState::Queued) => return in_use("the job was tried already"),
         (_, JobState::Queued) => return in_use("the job is queued, not held"),
         (_, JobState::Held) => return in_use("the job is held"),
         (_, JobState::Dead) => return in_use("the job is dead: it can only be retried"),
@@ -129,6 +144,7 @@ fn act(row: &mut JobRow, action: JobAction, now: Timestamp, writes: &mut Writes)
         JobAction::Retry => JobEvent::Retried,
         JobAction::Hold => JobEvent::Held,
         JobAction::Release => JobEvent::Released,
+        JobAction::Reschedule(_) => JobEvent::Rescheduled,
         JobAction::Cancel => return Ok(()),
     };
     note_event(row, event, "", now, writes);
@@ -400,6 +416,7 @@ impl<R: Rows> Jobs for Engine<R> {
                 jobs += count;
             }
         }
+        self.rows.clean_log(deliveries_before).await?;
         Ok((jobs, self.rows.clean_deliveries(deliveries_before).await?))
     }
 

@@ -1,10 +1,12 @@
 //! The rules of the [`Store`], once for every row store: read rows with their revisions, decide, write
 //! everything in one transaction that the revisions guard, and start again when they have moved on.
 
+mod api;
 mod cache;
 mod commit;
 mod directory;
 mod folders;
+mod hooks;
 mod jobs;
 mod mail;
 mod names;
@@ -25,6 +27,8 @@ use crate::slots::{CounterKey, SlotKey, SlotTable};
 use crate::store::Store;
 use crate::types::{FolderId, Id, JobId, MailboxId, OrgId};
 
+pub use api::API_KEY_ENTRIES_MAX;
+pub use hooks::{TEMPLATE_VERSIONS_MAX, TEMPLATES_MAX, WEBHOOKS_MAX};
 pub use names::{
     ALIAS_TARGETS_MAX, FOLDER_LEVEL_OCTETS_MAX, FOLDER_NAME_OCTETS_MAX, FOLDERS_MAX, KEYWORD_OCTETS_MAX,
     SUBSCRIPTIONS_MAX,
@@ -48,6 +52,8 @@ pub struct Engine<R> {
     claims: AsyncMutex<Option<OrgId>>,
     /// Counters as this process wrote them last.
     counting: AsyncMutex<HashMap<CounterKey, (u64, u64)>>,
+    /// Held while entries of logs are numbered and written: two writers of one process would meet at the number.
+    logging: AsyncMutex<()>,
     /// Where the last cleaning of each table ended.
     cleaned: AsyncMutex<HashMap<SlotTable, SlotKey>>,
     mailboxes: Vec<AsyncMutex<()>>,
@@ -69,6 +75,7 @@ impl<R: Rows> Engine<R> {
             directory: AsyncMutex::new(()),
             claims: AsyncMutex::new(None),
             counting: AsyncMutex::default(),
+            logging: AsyncMutex::new(()),
             cleaned: AsyncMutex::default(),
             mailboxes: locks(),
             jobs: locks(),
@@ -122,7 +129,8 @@ impl<R: Rows> Engine<R> {
     }
 
     /// Applies writes. `false`: something they rest on has changed since it was read, so read and decide anew.
-    async fn apply(&self, what: &'static str, writes: Writes, tries: &mut u32) -> Result<bool> {
+    async fn apply(&self, what: &'static str, mut writes: Writes, tries: &mut u32) -> Result<bool> {
+        let _log = self.number_log(&mut writes).await?;
         for row in writes.mailboxes.iter().chain(&writes.mailboxes_gone) {
             self.cache.forget(row.mailbox.id);
         }

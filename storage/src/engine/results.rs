@@ -202,6 +202,7 @@ impl<R: Rows> Engine<R> {
             for row in all.mailboxes.iter() {
                 self.cache.forget(row.mailbox.id);
             }
+            let _log = self.number_log(&mut all).await.map_err(other)?;
             match self.rows.apply("write_jobs", all).await {
                 Ok(()) => {
                     kept.into_iter().for_each(|row| self.held.keep(row));

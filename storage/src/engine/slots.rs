@@ -133,8 +133,14 @@ impl<R: Rows> Limits for Engine<R> {
 
     async fn clean_slots(&self, now: Timestamp, limit: usize) -> Result<u64> {
         let mut cleaned = 0;
-        let tables =
-            [SlotTable::RateWindow, SlotTable::Quota, SlotTable::Suppression, SlotTable::Idempotency];
+        let tables = [
+            SlotTable::RateWindow,
+            SlotTable::Quota,
+            SlotTable::Suppression,
+            SlotTable::Idempotency,
+            SlotTable::Email,
+            SlotTable::EmailTime,
+        ];
         for table in tables {
             let by_end = matches!(table, SlotTable::RateWindow | SlotTable::Quota);
             loop {
@@ -160,7 +166,12 @@ fn suppression_of(row: SlotRow) -> Option<Suppression> {
 
 impl<R: Rows> Engine<R> {
     /// Writes a row in place of what is there; whether there was one.
-    async fn replace_slot(&self, what: &'static str, key: SlotKey, slot: Option<Slot>) -> Result<bool> {
+    pub(super) async fn replace_slot(
+        &self,
+        what: &'static str,
+        key: SlotKey,
+        slot: Option<Slot>,
+    ) -> Result<bool> {
         let mut tries = 0;
         loop {
             let known = self.rows.slots(std::slice::from_ref(&key)).await?.into_iter().next();

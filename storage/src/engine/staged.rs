@@ -1,9 +1,11 @@
 //! Small rows as they will be when what was decided so far is written.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use protocol_core::Timestamp;
 
+use crate::api::{Email, EmailPlace};
 use crate::error::{Refusal, Result};
 use crate::rows::Rows;
 use crate::slots::*;
@@ -28,7 +30,14 @@ pub(super) fn keys_of(commit: &Commit) -> impl Iterator<Item = SlotKey> + '_ {
     let charges = commit.charges.iter().map(|charge| SlotKey::Counter(charge.counter.clone()));
     let key = commit.idempotency.iter().map(|i| SlotKey::Idempotency(i.org, i.key.clone()));
     let suppressions = commit.suppressions.iter().flat_map(|(org, change)| suppression_keys(*org, change));
-    charges.chain(key).chain(suppressions)
+    let email = commit.email.iter().flat_map(email_keys);
+    charges.chain(key).chain(suppressions).chain(email)
+}
+
+/// The rows of an e-mail: itself, and its place in time.
+fn email_keys(email: &Email) -> [SlotKey; 2] {
+    let place = EmailPlace { created: email.open.created, id: email.id };
+    [SlotKey::Email(email.org, email.id), SlotKey::EmailTime(email.org, Reverse(place))]
 }
 
 /// The rows that a change of suppressions rests on.
@@ -96,7 +105,7 @@ impl StagedSlots {
 
     // ---- counters ---------------------------------------------------------------------------------------
 
-    fn count(&self, key: &SlotKey) -> u64 {
+    pub fn count(&self, key: &SlotKey) -> u64 {
         match self.slot(key) {
             Some(Slot::Counter(used)) => *used,
             _ => 0,
@@ -149,6 +158,14 @@ impl StagedSlots {
     pub fn put_idempotency(&mut self, new: &Idempotency) {
         let key = SlotKey::Idempotency(new.org, new.key.clone());
         self.put(key, Some(Slot::Idempotency(new.clone())));
+    }
+
+    // ---- e-mails ----------------------------------------------------------------------------------------
+
+    pub fn put_email(&mut self, email: &Email) {
+        let [row, time] = email_keys(email);
+        self.put(row, Some(Slot::Email(Box::new(email.clone()))));
+        self.put(time, Some(Slot::EmailTime(email.open.expires)));
     }
 
     // ---- suppressions -----------------------------------------------------------------------------------

@@ -102,6 +102,8 @@ pub struct EnvelopeJob {
     pub due_ms: i64,
     #[serde(default)]
     pub deliver_by: Option<DeliverBy>,
+    #[serde(default)]
+    pub logged: bool,
 }
 
 /// What authenticates a chunk beside its octets.

@@ -11,6 +11,7 @@ use super::SurrealRows;
 use super::rows as codec;
 use super::value::*;
 use super::{slots, write};
+use crate::api::LogRow;
 use crate::error::{Error, Result};
 use crate::rows::*;
 use crate::slots::{SlotKey, SlotRow, SlotTable};
@@ -410,25 +411,18 @@ impl Rows for SurrealRows {
     }
 
     async fn clean_deliveries(&self, before: Timestamp) -> Result<u64> {
-        let query = "SELECT VALUE id FROM delivery WHERE at < $before LIMIT 1000";
-        let mut cleaned = 0;
-        loop {
-            let value = self.calls.read(query, bind([("before", signed(before.0))])).await?;
-            let count = match &value {
-                Value::Array(ids) => ids.len() as u64,
-                _ => return Err(corrupt("delivery", "the list")),
-            };
-            if count == 0 {
-                return Ok(cleaned);
-            }
-            let outcome = self.calls.transaction("DELETE $ids RETURN NONE;\n", bind([("ids", value)])).await;
-            match outcome {
-                Ok(()) => cleaned += count,
-                // Another instance is cleaning the same rows.
-                Err(ApplyError::Stale) => self.calls.pause(1).await,
-                Err(other) => return Err(Error::from(other)),
-            }
-        }
+        self.clean("SELECT VALUE id FROM delivery WHERE at < $before LIMIT 1000", before).await
+    }
+
+    async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>> {
+        let rows = range2("api_log", &id(org.0), Bound::Excluded(int(number)), Bound::Unbounded);
+        let bound = bind([("rows", rows), ("limit", int(limit as u64))]);
+        let value = self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?;
+        many("api_log", value, codec::read_log_entry)
+    }
+
+    async fn clean_log(&self, before: Timestamp) -> Result<u64> {
+        self.clean("SELECT VALUE id FROM api_log WHERE at < $before LIMIT 1000", before).await
     }
 
     async fn queued_messages(&self) -> Result<Vec<(OrgId, MessageId)>> {
@@ -472,5 +466,29 @@ impl Rows for SurrealRows {
         let query = "SELECT id FROM mta_sts WHERE expires < $before LIMIT $limit";
         let bound = bind([("before", signed(before.0)), ("limit", int(limit as u64))]);
         many("mta_sts", self.calls.read(query, bound).await?, |mut row| row.key_text())
+    }
+}
+
+impl SurrealRows {
+    /// Removes the rows whose IDs a query answers with, for as long as there are any; how many.
+    async fn clean(&self, query: &'static str, before: Timestamp) -> Result<u64> {
+        let mut cleaned = 0;
+        loop {
+            let value = self.calls.read(query, bind([("before", signed(before.0))])).await?;
+            let count = match &value {
+                Value::Array(ids) => ids.len() as u64,
+                _ => return Err(corrupt("rows to be cleaned", "the list")),
+            };
+            if count == 0 {
+                return Ok(cleaned);
+            }
+            let outcome = self.calls.transaction("DELETE $ids RETURN NONE;\n", bind([("ids", value)])).await;
+            match outcome {
+                Ok(()) => cleaned += count,
+                // Another instance is cleaning the same rows.
+                Err(ApplyError::Stale) => self.calls.pause(1).await,
+                Err(other) => return Err(Error::from(other)),
+            }
+        }
     }
 }

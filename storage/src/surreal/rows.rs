@@ -4,6 +4,7 @@ use protocol_core::Timestamp;
 use surrealdb_types::{RecordId, Value};
 
 use super::value::*;
+use crate::api::LogRow;
 use crate::error::Result;
 use crate::rows::*;
 use crate::types::*;
@@ -291,6 +292,7 @@ pub fn job(row: &JobRow) -> Result<Value> {
         ("by_give_up", optional(spec.deliver_by, |by| Value::Bool(by.give_up))),
         ("by_trace", optional(spec.deliver_by, |by| Value::Bool(by.trace))),
         ("counted", optional(spec.counted.as_ref(), text)),
+        ("logged", optional(Some(true).filter(|_| spec.logged), Value::Bool)),
     ]))
 }
 
@@ -322,6 +324,11 @@ fn read_spec(row: &mut Fields) -> Result<NewJob> {
             None => None,
         },
         counted: row.optional_text("counted")?,
+        logged: match row.take("logged") {
+            Value::None | Value::Null => false,
+            Value::Bool(logged) => logged,
+            _ => return Err(corrupt("job", "logged")),
+        },
     })
 }
 
@@ -367,6 +374,28 @@ pub fn read_delivery_of(mut row: Fields) -> Result<(JobId, DeliveryRecord)> {
     let (job, _) = row.key_pair()?;
     let job = JobId(as_id("delivery", &job)?);
     Ok((job, serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("delivery", "record"))?))
+}
+
+pub fn log_entry(row: &LogRow) -> Result<Value> {
+    let json = serde_json::to_string(&row.record).map_err(|_| corrupt("api_log", "record"))?;
+    Ok(object([
+        ("id", record("api_log", key2(id(row.org.0), int(row.number)))),
+        ("at", signed(row.record.at_ms)),
+        ("email", id(row.email.0)),
+        ("job", id(row.job.0)),
+        ("record", text(json)),
+    ]))
+}
+
+pub fn read_log_entry(mut row: Fields) -> Result<LogRow> {
+    let (org, number) = row.key_pair()?;
+    Ok(LogRow {
+        org: OrgId(as_id("api_log", &org)?),
+        number: as_int("api_log", &number)?,
+        email: MessageId(row.id("email")?),
+        job: JobId(row.id("job")?),
+        record: serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("api_log", "record"))?,
+    })
 }
 
 pub fn policy(policy: &StoredPolicy) -> Value {

@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// How often opening tries again after another instance that opens at the same time was first.
 const STARTS_MAX: u32 = 50;
 
 /// What each version adds to the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -200,6 +200,32 @@ FOR $old IN (SELECT id, leased FROM due WHERE array::len(record::id(id)) = 2) {
     IF $org != NONE { UPSERT type::record('due', [$org, $key[0], $key[1]]) SET leased = $old.leased RETURN NONE };
     DELETE $old.id RETURN NONE;
 };
+";
+
+/// Keys, e-mails, webhooks and templates of the API, and the log of what became of what was sent.
+const VERSION_5: &str = "
+DEFINE FIELD IF NOT EXISTS logged ON outbound_queue TYPE option<bool>;
+DEFINE TABLE IF NOT EXISTS api_key SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON api_key TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON api_key TYPE string;
+DEFINE TABLE IF NOT EXISTS email SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON email TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON email TYPE string;
+DEFINE FIELD IF NOT EXISTS sealed ON email TYPE bytes;
+DEFINE TABLE IF NOT EXISTS email_time SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON email_time TYPE int;
+DEFINE FIELD IF NOT EXISTS expires ON email_time TYPE int;
+DEFINE TABLE IF NOT EXISTS webhook SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON webhook TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON webhook TYPE string;
+DEFINE TABLE IF NOT EXISTS template SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON template TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON template TYPE string;
+DEFINE TABLE IF NOT EXISTS api_log SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS at ON api_log TYPE int;
+DEFINE FIELD IF NOT EXISTS email ON api_log TYPE string;
+DEFINE FIELD IF NOT EXISTS job ON api_log TYPE string;
+DEFINE FIELD IF NOT EXISTS record ON api_log TYPE string;
 ";
 
 const META: &str = "

@@ -1,13 +1,18 @@
 //! Small rows as the database's, and back. Their keys are arrays: `suppression:[organisation or '', scope, entry]`,
-//! `rate_window:[end, name]`, `quota:[end, name]`, `idempotency:[organisation, key]`.
+//! `rate_window:[end, name]`, `quota:[end, name]`, `idempotency:[organisation, key]`, `api_key:[key]`,
+//! `email:[organisation, e-mail]`, `email_time:[organisation, time downwards, e-mail inverted]`,
+//! `webhook:[organisation, webhook]`, `template:[organisation, template, version]`.
+
+use core::cmp::Reverse;
 
 use protocol_core::Timestamp;
-use surrealdb_types::{RecordId, RecordIdKey, Value};
+use surrealdb_types::{Array, RecordId, RecordIdKey, Value};
 
 use super::value::*;
+use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
 use crate::error::Result;
 use crate::slots::*;
-use crate::types::OrgId;
+use crate::types::{Id, MessageId, OrgId};
 
 pub fn table_name(table: SlotTable) -> &'static str {
     match table {
@@ -15,6 +20,11 @@ pub fn table_name(table: SlotTable) -> &'static str {
         SlotTable::RateWindow => "rate_window",
         SlotTable::Quota => "quota",
         SlotTable::Idempotency => "idempotency",
+        SlotTable::ApiKey => "api_key",
+        SlotTable::Email => "email",
+        SlotTable::EmailTime => "email_time",
+        SlotTable::Webhook => "webhook",
+        SlotTable::Template => "template",
     }
 }
 
@@ -45,7 +55,19 @@ pub fn parts(key: &SlotKey) -> RecordIdKey {
         }
         SlotKey::Counter(key) => key2(signed(key.ends.0), text(&key.name)),
         SlotKey::Idempotency(org, key) => key2(id(org.0), text(key)),
+        SlotKey::ApiKey(key) => RecordIdKey::Array(Array::from(vec![id(key.0)])),
+        SlotKey::Email(org, email) => key2(id(org.0), id(email.0)),
+        // The database sorts upwards: what is newer has the smaller number, and among equals the greater ID.
+        SlotKey::EmailTime(org, Reverse(EmailPlace { created, id: email })) => {
+            key3(id(org.0), signed(-created.0), id(inverted(email.0)))
+        }
+        SlotKey::Webhook(org, webhook) => key2(id(org.0), id(webhook.0)),
+        SlotKey::Template(org, template, version) => key3(id(org.0), id(template.0), int((*version).into())),
     }
+}
+
+fn inverted(id: Id) -> Id {
+    Id(id.0.map(|octet| !octet))
 }
 
 pub fn key(key: &SlotKey) -> Value {
@@ -53,10 +75,11 @@ pub fn key(key: &SlotKey) -> Value {
 }
 
 /// The row as it will be; none when it goes.
-pub fn row(write: &SlotWrite) -> Option<Value> {
+pub fn row(write: &SlotWrite) -> Result<Option<Value>> {
     let head = [("id", key(&write.key)), ("rev", int(write.rev + 1))];
     let [id, rev] = head;
-    Some(match write.slot.as_ref()? {
+    let Some(slot) = write.slot.as_ref() else { return Ok(None) };
+    Ok(Some(match slot {
         Slot::Suppression(row) => object([
             id,
             rev,
@@ -73,7 +96,21 @@ pub fn row(write: &SlotWrite) -> Option<Value> {
             ("answer", text(&row.answer)),
             ("expires", signed(row.expires.0)),
         ]),
-    })
+        Slot::ApiKey(row) => object([id, rev, ("record", json(&**row)?)]),
+        Slot::Email(row) => object([id, rev, ("record", json(&row.open)?), ("sealed", bytes(&row.sealed))]),
+        Slot::EmailTime(expires) => object([id, rev, ("expires", signed(expires.0))]),
+        Slot::Webhook(row) => object([id, rev, ("record", json(&**row)?)]),
+        Slot::Template(row) => object([id, rev, ("record", json(&**row)?)]),
+    }))
+}
+
+/// A part of a row that nothing is looked up by.
+fn json<T: serde::Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_string(value).map(text).map_err(|_| corrupt("slot", "record"))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(fields: &mut Fields) -> Result<T> {
+    serde_json::from_str(&fields.text("record")?).map_err(|_| corrupt("slot", "record"))
 }
 
 fn text_part(value: Value) -> Result<String> {
@@ -128,6 +165,33 @@ pub fn read(mut fields: Fields) -> Result<SlotRow> {
                 expires: Timestamp(fields.signed("expires")?),
             };
             (SlotKey::Idempotency(org, key), Slot::Idempotency(row))
+        }
+        "api_key" => {
+            let row: ApiKey = from_json(&mut fields)?;
+            (SlotKey::ApiKey(row.id), Slot::ApiKey(Box::new(row)))
+        }
+        "email" => {
+            let org = OrgId(as_id("slot", &part()?)?);
+            let email = MessageId(as_id("slot", &part()?)?);
+            let row =
+                Email { id: email, org, open: from_json(&mut fields)?, sealed: fields.bytes("sealed")? };
+            (SlotKey::Email(org, email), Slot::Email(Box::new(row)))
+        }
+        "email_time" => {
+            let org = OrgId(as_id("slot", &part()?)?);
+            let created: i64 = as_int("slot", &part()?)?;
+            let email = MessageId(inverted(as_id("slot", &part()?)?));
+            let place = EmailPlace { created: Timestamp(-created), id: email };
+            let expires = Timestamp(fields.signed("expires")?);
+            (SlotKey::EmailTime(org, Reverse(place)), Slot::EmailTime(expires))
+        }
+        "webhook" => {
+            let row: Webhook = from_json(&mut fields)?;
+            (SlotKey::Webhook(row.org, row.id), Slot::Webhook(Box::new(row)))
+        }
+        "template" => {
+            let row: Template = from_json(&mut fields)?;
+            (SlotKey::Template(row.org, row.id, row.version), Slot::Template(Box::new(row)))
         }
         _ => return Err(corrupt("slot", "id")),
     };

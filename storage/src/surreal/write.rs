@@ -84,12 +84,13 @@ impl Transaction {
         self.each("absent", statement, new.collect());
     }
 
-    fn slots(&mut self, writes: &Writes) {
-        let changed = writes.slots.iter().filter_map(slots::row);
+    fn slots(&mut self, writes: &Writes) -> Result<()> {
+        let changed = writes.slots.iter().filter_map(|write| slots::row(write).transpose());
         let set = "FOR $row IN $slots { UPSERT $row.id CONTENT $row RETURN NONE };";
-        self.each("slots", set, changed.collect());
+        self.each("slots", set, changed.collect::<Result<_>>()?);
         let gone = writes.slots.iter().filter(|write| write.slot.is_none() && write.rev > 0);
         self.delete("slots", gone.map(|write| slots::key(&write.key)).collect());
+        Ok(())
     }
 
     fn directory(&mut self, writes: &Writes) -> Result<()> {
@@ -231,6 +232,7 @@ impl Transaction {
         let events = writes.events.iter().map(|(job, n, record)| rows::delivery(*job, *n, record));
         let set = "FOR $row IN $events { UPSERT $row.id CONTENT $row RETURN NONE };";
         self.each("events", set, events.collect::<Result<_>>()?);
+        self.insert("api_log", writes.log.iter().map(rows::log_entry).collect::<Result<_>>()?);
         Ok(())
     }
 
@@ -258,6 +260,6 @@ pub fn transaction(writes: &Writes) -> Result<Option<Transaction>> {
     transaction.messages(writes);
     transaction.jobs(writes)?;
     transaction.policies(writes);
-    transaction.slots(writes);
+    transaction.slots(writes)?;
     Ok(if transaction.text.is_empty() { None } else { Some(transaction) })
 }

@@ -129,7 +129,7 @@ fn jobs_that_were_lost_are_queued_again_and_settled_ones_are_not() {
         "delete" => Err(Error::Unavailable("the process is dead".into())),
         _ => Ok(()),
     })));
-    block_on(world.storage.save_job(&job, update, None)).unwrap();
+    block_on(world.storage.save_job(&job, update, Vec::new())).unwrap();
     world.blobs.set_fault(None);
     assert_eq!(world.objects().len(), 1, "its body was not deleted");
     // A body whose jobs are gone although they were there: it has its mark.

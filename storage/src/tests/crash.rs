@@ -164,7 +164,7 @@ fn a_result_and_its_notice_survive_death_at_every_step() {
             let deliveries = vec![record(&job, RecipientState::Bounced)];
             let update = JobUpdate { recipients, attempts: 1, deliveries, ..JobUpdate::default() };
             let notice = Accept { received: NOW, deliveries: vec![world.deliver("")], ..Accept::default() };
-            let also = Some((Spool::from_bytes(b"it bounced".to_vec()), notice));
+            let also = vec![(Spool::from_bytes(b"it bounced".to_vec()), notice)];
             block_on(world.storage.save_job(&job, update, also))
         },
         |world, outcome, when| {

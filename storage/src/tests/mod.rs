@@ -278,6 +278,7 @@ pub(crate) fn job(org: OrgId, message: MessageId, domain: &str) -> NewJob {
         due: NOW,
         deliver_by: None,
         counted: None,
+        logged: false,
     }
 }
 

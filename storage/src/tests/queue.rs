@@ -12,7 +12,7 @@ fn finish(world: &World, job: &Job, state: RecipientState, dead: bool) {
     let mut recipients = job.spec.recipients.clone();
     recipients[0].state = state;
     let update = JobUpdate { recipients, attempts: 1, dead, ..JobUpdate::default() };
-    block_on(world.storage.save_job(job, update, None)).unwrap();
+    block_on(world.storage.save_job(job, update, Vec::new())).unwrap();
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_dead_job_keeps_its_body_and_a_retried_one_too() {
         next_due: Some(NOW),
         ..JobUpdate::default()
     };
-    block_on(world.storage.save_job(&jobs[0], later, None)).unwrap();
+    block_on(world.storage.save_job(&jobs[0], later, Vec::new())).unwrap();
     assert_eq!(world.objects().len(), 1);
     finish(&world, &claim(&world)[0], RecipientState::Bounced, true);
     assert_eq!(world.objects().len(), 1);
@@ -63,7 +63,7 @@ fn a_stale_worker_changes_nothing_and_its_notice_leaves_no_object() {
     block_on(world.storage.claim_jobs("other", LEASE, Duration::ZERO, 1)).unwrap();
     let update = JobUpdate { recipients: stale.spec.recipients.clone(), ..JobUpdate::default() };
     let notice = Accept { received: NOW, deliveries: vec![world.deliver("")], ..Accept::default() };
-    let also = Some((Spool::from_bytes(b"notice".to_vec()), notice));
+    let also = vec![(Spool::from_bytes(b"notice".to_vec()), notice)];
     let outcome = block_on(world.storage.save_job(&stale, update, also));
     assert_eq!(outcome, Err(Error::Refused(Refusal::Fenced)));
     assert_eq!(world.objects().len(), 1, "the body of the job that goes on");
@@ -77,7 +77,7 @@ fn a_notice_is_placed_with_the_result_and_seen_in_the_view() {
     let job = claim(&world).remove(0);
     let update = JobUpdate { recipients: job.spec.recipients.clone(), ..JobUpdate::default() };
     let notice = Accept { received: NOW, deliveries: vec![world.deliver("N: 1\r\n")], ..Accept::default() };
-    let also = Some((Spool::from_bytes(b"\r\nbounced".to_vec()), notice));
+    let also = vec![(Spool::from_bytes(b"\r\nbounced".to_vec()), notice)];
     let placed = block_on(world.storage.save_job(&job, update, also)).unwrap();
     assert_eq!(view.with(|state| state.rows.clone()), [placed[0].row]);
     assert_eq!(world.read(placed[0].row.message).unwrap(), b"N: 1\r\n\r\nbounced");

@@ -162,6 +162,16 @@ fn an_older_schema_is_brought_up_with_its_rows() {
         };
         store.put_policy(&policy).await.unwrap();
         assert_eq!(store.policy("example.net").await.unwrap(), Some(policy));
+        let key = crate::api::key(alice.org, "made by this version");
+        store.add_api_key(&key).await.unwrap();
+        let logged = NewJob { logged: true, ..job(alice.org, at(1), &["a@example.net"]) };
+        queue(&store, vec![job(alice.org, at(0), &["a@example.net"]), logged]).await;
+        store.close().await;
+        let store = open(&directory).await;
+        assert_eq!(store.api_key(key.id).await.unwrap(), key);
+        assert_eq!(store.log_end(alice.org).await.unwrap(), 1);
+        let logged = store.list_jobs(9).await.unwrap().iter().map(|job| job.spec.logged).collect::<Vec<_>>();
+        assert_eq!(logged.iter().filter(|logged| **logged).count(), 1);
         store.close().await;
     });
 }

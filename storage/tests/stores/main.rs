@@ -1,6 +1,7 @@
 //! One suite of scenarios against every row store, and a comparison of them under random operations.
 #![allow(clippy::disallowed_methods)] // figures are taken with a clock, cases counted by the environment
 
+mod api;
 mod claims;
 mod compare;
 mod directory;
@@ -110,6 +111,15 @@ against_all_stores! {
         q8_one_key_is_one_request,
         what_is_over_is_removed,
         a_timeline_tells_all_jobs_of_a_message;
+    api:
+        ti1_emails_are_their_organisations_and_the_newest_come_first,
+        what_happens_to_an_email_is_in_the_log_without_a_gap,
+        q8_a_repeated_request_stores_and_tells_nothing,
+        numbers_of_the_log_are_given_once_whoever_writes,
+        a_scheduled_email_is_put_off_until_it_is_tried,
+        what_is_kept_of_an_email_is_kept_as_long_after_its_new_time,
+        emails_and_their_log_go_when_they_are_over,
+        keys_are_made_used_and_removed;
     policies:
         policies_are_kept_by_domain_and_the_later_one_stays,
         policies_come_due_in_order_and_go_when_they_have_expired;

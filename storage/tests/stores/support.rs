@@ -151,6 +151,7 @@ pub fn job(org: OrgId, due: Timestamp, recipients: &[&str]) -> NewJob {
         due,
         deliver_by: None,
         counted: None,
+        logged: false,
     }
 }
 

@@ -161,6 +161,7 @@ fn jobs(world: &World, wish: &Wish, message: MessageId) -> Vec<NewJob> {
             due: now,
             deliver_by: None,
             counted: None,
+            logged: false,
         });
     }
     jobs

@@ -106,5 +106,6 @@ fn carrier(id: JobId, job: &Job, message: MessageId, to: &str, size: u64, now: T
         due: now,
         deliver_by: None,
         counted: None,
+        logged: false,
     }
 }

@@ -73,6 +73,8 @@ reads! {
     deliveries_between(jobs: RangeInclusive<JobId>) -> Vec<(JobId, DeliveryRecord)>;
     clean_deliveries(before: Timestamp) -> u64;
     queued_messages() -> Vec<(OrgId, MessageId)>;
+    log_after(org: OrgId, number: u64, limit: usize) -> Vec<LogRow>;
+    clean_log(before: Timestamp) -> u64;
     slots(keys: &[SlotKey]) -> Vec<SlotRow>;
     slots_after(table: SlotTable, after: Option<&SlotKey>, limit: usize) -> Vec<SlotRow>;
     policy(domain: &str) -> Option<StoredPolicy>;

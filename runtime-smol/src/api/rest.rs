@@ -1,0 +1,153 @@
+//! The same over REST, for those who would rather not write documents: `POST /v1/emails`, `GET /v1/emails/{id}`,
+//! `POST /v1/emails/{id}/cancel`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use storage::EmailRecipientKind;
+use tide::{Request, Response, StatusCode};
+
+use super::emails::{self, RecipientStory, State, Status, Story};
+use super::error::ApiError;
+use super::events::Kind;
+use super::input::SendEmailInput;
+use super::send::send;
+use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};
+
+/// The field that carries a key of idempotency; it wins over the one in the body when both are there and equal.
+const KEY_FIELD: &str = "idempotency-key";
+
+pub(super) fn mount<S: Clone + Send + Sync + 'static>(api: &Arc<Api>, server: &mut tide::Server<S>) {
+    let this = api.clone();
+    server.at("/v1/emails").post(move |mut request: Request<S>| {
+        let api = this.clone();
+        async move { told(api.post_email(&mut request).await) }
+    });
+    let this = api.clone();
+    server.at("/v1/emails/:id").get(move |request: Request<S>| {
+        let api = this.clone();
+        async move { told(api.one_email(&request).await) }
+    });
+    let this = api.clone();
+    server.at("/v1/emails/:id/cancel").post(move |request: Request<S>| {
+        let api = this.clone();
+        async move { told(api.cancel_email(&request).await) }
+    });
+    server.at("/v1/openapi.json").get(|_| async {
+        let response = Response::builder(StatusCode::Ok).body(include_str!("openapi.json"));
+        Ok(response.content_type(tide::http::mime::JSON).build())
+    });
+}
+
+impl Api {
+    async fn post_email<S>(&self, request: &mut Request<S>) -> Result<Value, ApiError> {
+        let caller = self.caller(request).await?;
+        let limit = if caller.scopes.send { BODY_MAX } else { SMALL_BODY_MAX };
+        let field = request.header(KEY_FIELD).map(|values| values.last().as_str().to_owned());
+        let mut input: SendEmailInput = body::read_json(request, limit, &self.large).await?.parse()?;
+        if let Some(field) = field {
+            if input.idempotency_key.as_ref().is_some_and(|key| *key != field) {
+                let message = "idempotencyKey: the field and the body name different keys";
+                return Err(ApiError::argument("idempotencyKey", "CONFLICT", message));
+            }
+            input.idempotency_key = Some(field);
+        }
+        let (email, key) = input.into_request()?;
+        let id = send(&self.app, &caller, email, key).await?;
+        Ok(json!({"id": id.to_string()}))
+    }
+
+    async fn one_email<S>(&self, request: &Request<S>) -> Result<Value, ApiError> {
+        let caller = self.caller(request).await?;
+        let id = request.param("id").unwrap_or_default();
+        emails::find(&self.app, &caller, id).await.map(|story| email(&story))
+    }
+
+    async fn cancel_email<S>(&self, request: &Request<S>) -> Result<Value, ApiError> {
+        let caller = self.caller(request).await?;
+        let id = request.param("id").unwrap_or_default();
+        emails::cancel(&self.app, &caller, id).await.map(|story| email(&story))
+    }
+}
+
+fn told(outcome: Result<Value, ApiError>) -> tide::Result {
+    match outcome {
+        Ok(value) => super::json(StatusCode::Ok, serde_json::to_vec(&value)?),
+        Err(error) => {
+            let shown = json!({"error": {
+                "code": error.code.name(), "message": error.message,
+                "argument": error.argument, "reason": error.reason,
+            }});
+            super::refused(&error, serde_json::to_vec(&shown)?)
+        }
+    }
+}
+
+fn email(story: &Story) -> Value {
+    let (open, private) = (&story.email.open, &story.private);
+    let metadata = private.metadata.iter().map(|(name, value)| json!({"name": name, "value": value}));
+    json!({
+        "id": story.email.id.to_string(),
+        "state": state(story.state),
+        "from": open.sender,
+        "subject": private.subject,
+        "recipients": story.recipients.iter().map(recipient).collect::<Vec<_>>(),
+        "tags": private.tags,
+        "metadata": metadata.collect::<Vec<_>>(),
+        "createdAt": time::write(open.created),
+        "sendAt": open.send_at.map(time::write),
+        "nextAttemptAt": story.next_attempt.map(time::write),
+        "size": open.size,
+        "messageId": open.message_id,
+        "apiKeyId": open.key.map(|key| key.to_string()),
+        "test": open.test,
+    })
+}
+
+fn recipient(story: &RecipientStory) -> Value {
+    let attempts = story.records.iter().map(|record| {
+        json!({
+            "type": Kind::of(record).name(),
+            "at": time::write(protocol_core::Timestamp(record.at_ms)),
+            "attempt": record.attempt,
+            "host": record.host,
+            "reply": record.reply,
+            "tls": Some(&record.tls).filter(|tls| !tls.is_empty()),
+            "inDoubt": record.in_doubt,
+        })
+    });
+    json!({
+        "address": story.address,
+        "kind": match story.kind {
+            EmailRecipientKind::To => "TO",
+            EmailRecipientKind::Cc => "CC",
+            EmailRecipientKind::Bcc => "BCC",
+        },
+        "state": status(story.status),
+        "reply": story.records.last().map(|record| &record.reply),
+        "attempts": attempts.collect::<Vec<_>>(),
+    })
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Scheduled => "SCHEDULED",
+        State::Queued => "QUEUED",
+        State::Delivered => "DELIVERED",
+        State::PartiallyDelivered => "PARTIALLY_DELIVERED",
+        State::Failed => "FAILED",
+        State::Cancelled => "CANCELLED",
+    }
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Queued => "QUEUED",
+        Status::Deferred => "DEFERRED",
+        Status::Delivered => "DELIVERED",
+        Status::Bounced => "BOUNCED",
+        Status::Suppressed => "SUPPRESSED",
+        Status::Complained => "COMPLAINED",
+        Status::Cancelled => "CANCELLED",
+    }
+}
