@@ -1,0 +1,10 @@
+//! WebDAV, CalDAV and CardDAV as pure decisions.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod headers;
+pub mod limits;
+pub mod name;
+pub mod path;
+pub mod refusal;
+pub mod xml;
