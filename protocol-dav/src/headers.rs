@@ -4,7 +4,7 @@ mod condition;
 mod etag;
 mod range;
 
-pub use condition::{Condition, IfHeader, List, Test};
+pub use condition::{Condition, IfHeader, List, Tag, Test};
 pub use etag::{EntityTag, TagList};
 pub use range::{ByteRange, RangeRequest, Ranges};
 

@@ -4,7 +4,10 @@
 
 pub mod headers;
 pub mod limits;
+pub mod lock;
 pub mod name;
 pub mod path;
+pub mod precondition;
 pub mod refusal;
+pub mod resource;
 pub mod xml;

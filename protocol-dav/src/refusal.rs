@@ -171,12 +171,22 @@ pub struct Refusal {
     pub reason: &'static str,
     /// Methods of the `Allow` field, for `405`.
     pub allow: Option<&'static str>,
+    /// What within the resource was in the way, each with its own status: the answer is then a `207`
+    /// (RFC 4918 §9.6.1, §9.10.3).
+    pub members: Vec<(String, Status)>,
 }
 
 impl Refusal {
     /// With a status alone.
     pub fn status(status: u16, reason: &'static str) -> Refusal {
-        Refusal { status: Status(status), condition: None, hrefs: Vec::new(), reason, allow: None }
+        Refusal {
+            status: Status(status),
+            condition: None,
+            hrefs: Vec::new(),
+            reason,
+            allow: None,
+            members: Vec::new(),
+        }
     }
 
     /// With a condition and the status that goes with it.
@@ -202,6 +212,10 @@ impl Refusal {
         if let Some(allow) = self.allow {
             headers.push(("allow", allow.to_owned()));
         }
+        if !self.members.is_empty() {
+            headers.push(("content-type", XML_TYPE.to_owned()));
+            return Response { status: Status(207), headers, body: self.members_body() };
+        }
         let Some(condition) = self.condition else {
             headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
             return Response {
@@ -218,6 +232,30 @@ impl Refusal {
         body.push_str("</D:responsedescription></D:error>\n");
         Response { status: self.status, headers, body: body.into_bytes() }
     }
+}
+
+impl Refusal {
+    fn members_body(&self) -> Vec<u8> {
+        let mut body = format!("{XML_DECLARATION}<D:multistatus{DECLARATIONS}>");
+        for (href, status) in &self.members {
+            body.push_str("<D:response>");
+            crate::xml::text_element("D:href", href, &mut body);
+            write_status(*status, &mut body);
+            if let Some(condition) = self.condition.filter(|condition| condition.status() == *status) {
+                body.push_str("<D:error>");
+                write_condition(condition, &self.hrefs, &mut body);
+                body.push_str("</D:error>");
+            }
+            body.push_str("</D:response>");
+        }
+        body.push_str("</D:multistatus>\n");
+        body.into_bytes()
+    }
+}
+
+/// `DAV:status` with its status line (RFC 4918 §14.28).
+pub(crate) fn write_status(status: Status, out: &mut String) {
+    out.push_str(&format!("<D:status>HTTP/1.1 {} {}</D:status>", status.0, status.phrase()));
 }
 
 /// The element of a condition, as it stands in `DAV:error`.

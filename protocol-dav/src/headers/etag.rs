@@ -14,7 +14,7 @@ pub struct EntityTag {
 
 impl EntityTag {
     /// The tag at the beginning of `text`, and what follows it.
-    pub(super) fn read(text: &str) -> Option<(EntityTag, &str)> {
+    pub(crate) fn read(text: &str) -> Option<(EntityTag, &str)> {
         let (weak, rest) = match text.strip_prefix("W/") {
             Some(rest) => (true, rest),
             None => (false, text),

@@ -48,15 +48,16 @@ pub fn parse(body: &[u8]) -> Result<Element, XmlFault> {
 
 /// UTF-8 with or without a mark, UTF-16 with one (XML §4.3.3).
 fn decode(body: &[u8]) -> Result<Cow<'_, str>, XmlFault> {
-    let (body, wide): (&[u8], Option<fn([u8; 2]) -> u16>) = match body {
+    let (body, big_endian) = match body {
         [0xEF, 0xBB, 0xBF, rest @ ..] => (rest, None),
-        [0xFE, 0xFF, rest @ ..] => (rest, Some(u16::from_be_bytes)),
-        [0xFF, 0xFE, rest @ ..] => (rest, Some(u16::from_le_bytes)),
+        [0xFE, 0xFF, rest @ ..] => (rest, Some(true)),
+        [0xFF, 0xFE, rest @ ..] => (rest, Some(false)),
         rest => (rest, None),
     };
-    let Some(unit) = wide else {
+    let Some(big_endian) = big_endian else {
         return std::str::from_utf8(body).map(Cow::Borrowed).map_err(|_| XmlFault::Encoding);
     };
+    let unit = |pair: [u8; 2]| if big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
     let (pairs, rest) = body.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(XmlFault::Encoding);
