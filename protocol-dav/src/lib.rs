@@ -9,5 +9,7 @@ pub mod name;
 pub mod path;
 pub mod precondition;
 pub mod refusal;
+pub mod request;
 pub mod resource;
+pub mod time;
 pub mod xml;
