@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(depth("Infinity"), Ok(Depth::Infinity));
         assert_eq!(depth(" 1 "), Ok(Depth::One));
         assert_eq!(depth("2"), Err(400));
-        assert_eq!(with(&[("depth", "1"), ("Depth", "0")], |h| Depth::of(h, Depth::Zero).is_err()), true);
+        assert!(with(&[("depth", "1"), ("Depth", "0")], |h| Depth::of(h, Depth::Zero).is_err()));
         assert_eq!(with(&[], |h| Depth::of(h, Depth::One)), Ok(Depth::One));
         assert_eq!(with(&[("overwrite", "f")], overwrite), Ok(false));
         assert!(with(&[("overwrite", "no")], overwrite).is_err());

@@ -82,6 +82,14 @@ impl Preconditions {
         &self.changes
     }
 
+    /// The token of an `If` field that names one and nothing else, as a LOCK does that refreshes.
+    pub(crate) fn only_token(&self) -> Option<&str> {
+        let header = self.if_header.as_ref()?;
+        let mut tokens = header.tokens();
+        let first = tokens.next()?;
+        tokens.all(|token| token == first).then_some(first)
+    }
+
     /// Whether the request may go on: `412` when a condition does not hold, `423` when a lock binds.
     pub fn check(&self, current: &Current<'_>) -> Result<(), Refusal> {
         let paths = self.paths();
@@ -132,7 +140,10 @@ impl Preconditions {
 
     fn check_locks(&self, current: &Current<'_>, submitted: &[&str]) -> Result<(), Refusal> {
         for (path, change) in &self.changes {
-            lock::check(path, *change, current.locks, submitted, &self.principal)?;
+            // What is there already is not made: the membership of its parent stays as it is.
+            let there = *path == self.path && current.states[0].is_some();
+            let change = if *change == Change::Make && there { Change::Content } else { *change };
+            lock::check(path, change, current.locks, submitted, &self.principal)?;
         }
         Ok(())
     }

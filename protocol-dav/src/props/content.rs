@@ -1,0 +1,31 @@
+//! `CALDAV:calendar-data` and `CARDDAV:address-data` in an answer.
+
+use std::borrow::Cow;
+
+use super::{Answered, DataRequest};
+use crate::refusal::Condition;
+use crate::resource::{Kind, Resource};
+use crate::xml::escape_text;
+
+/// The part of a resource's content that was asked for, in the form that was asked for.
+pub fn content<'d>(request: &DataRequest, data: &'d str) -> Result<Cow<'d, str>, Condition> {
+    let _ = request;
+    Ok(Cow::Borrowed(data))
+}
+
+pub(super) fn write(request: &DataRequest, resource: &Resource<'_>, out: &mut String) -> Answered {
+    let (kind, tag) = match request {
+        DataRequest::Calendar(_) => (Kind::CalendarObject, "C:calendar-data"),
+        DataRequest::Card(_) => (Kind::Card, "CR:address-data"),
+    };
+    let Some(data) = resource.data.filter(|_| resource.kind == kind) else { return Answered::Missing };
+    match content(request, data) {
+        Ok(data) => {
+            out.push_str(&format!("<{tag}>"));
+            escape_text(&data, out);
+            out.push_str(&format!("</{tag}>"));
+            Answered::Found
+        }
+        Err(condition) => Answered::Refused(condition),
+    }
+}
