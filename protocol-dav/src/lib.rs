@@ -27,6 +27,7 @@ pub mod limits;
 pub mod lock;
 pub mod multistatus;
 pub mod name;
+pub mod object;
 pub mod path;
 pub mod plan;
 pub mod precondition;

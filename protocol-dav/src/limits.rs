@@ -61,8 +61,6 @@ pub const LOCK_OWNER_MAX: usize = 4_096;
 pub const CALENDAR_OBJECT_MAX: usize = 1024 * 1024;
 /// Octets of a vCard (`CARDDAV:max-resource-size`): photographs lie within.
 pub const CARD_MAX: usize = 4 * 1024 * 1024;
-/// Octets of one content line after unfolding, of a calendar object or a vCard.
-pub const LINE_MAX: usize = 4 * 1024 * 1024;
 /// Content lines of an object.
 pub const LINES_MAX: usize = 50_000;
 /// Parameters of one content line.
