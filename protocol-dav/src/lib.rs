@@ -32,6 +32,7 @@ pub mod path;
 pub mod plan;
 pub mod precondition;
 pub mod props;
+pub mod recur;
 pub mod refusal;
 pub mod request;
 pub mod resource;
