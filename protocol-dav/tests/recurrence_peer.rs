@@ -39,14 +39,14 @@ fn expand(rule: &Rule, start: i64, from: i64, end: i64) -> Vec<String> {
 }
 
 #[test]
-fn six_thousand_rules_agree_with_dateutil() {
+fn five_thousand_rules_agree_with_dateutil() {
     if !have_dateutil() {
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recurrence_peer.py");
     let seed = std::env::var("INBOX_RECURRENCE_SEED").unwrap_or_else(|_| "20260102".to_owned());
     let output =
-        Command::new("python3").args([script, "6000", &seed]).output().expect("python3 runs the script");
+        Command::new("python3").args([script, "5000", &seed]).output().expect("python3 runs the script");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
     let (mut compared, mut instances) = (0, 0);
@@ -59,6 +59,6 @@ fn six_thousand_rules_agree_with_dateutil() {
         compared += 1;
         instances += expected.split(',').filter(|t| !t.is_empty()).count();
     }
-    assert_eq!(compared, 6_000);
-    assert!(instances > 30_000, "only {instances} instances were compared");
+    assert_eq!(compared, 5_000);
+    assert!(instances > 50_000, "only {instances} instances were compared");
 }
