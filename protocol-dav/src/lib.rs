@@ -23,6 +23,7 @@
 #![warn(missing_docs)]
 
 pub mod headers;
+pub mod ical;
 pub mod limits;
 pub mod lock;
 pub mod multistatus;
@@ -38,4 +39,3 @@ pub mod request;
 pub mod resource;
 pub mod time;
 pub mod xml;
-pub mod zone;

@@ -75,5 +75,9 @@ pub const ATTENDEES_MAX: usize = 1_000;
 pub const INSTANCES_MAX: usize = 1_000;
 /// Steps of work that the expansion of one object may take: candidates looked at, of any rule.
 pub const EXPANSION_STEPS_MAX: u64 = 400_000;
-/// Onsets of one VTIMEZONE that are looked at.
-pub const ZONE_ONSETS_MAX: usize = 20_000;
+/// Octets of a UID of a calendar object or a vCard.
+pub const UID_MAX: usize = 1_024;
+/// Busy periods that one answer lists, those that touch made one.
+pub const BUSY_PERIODS_MAX: usize = 10_000;
+/// Steps of work that the onsets of one VTIMEZONE may take, for all times of its object together.
+pub const ZONE_STEPS_MAX: u64 = 2_000_000;

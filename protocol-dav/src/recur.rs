@@ -47,8 +47,21 @@ impl Budget {
         Budget { steps, instances }
     }
 
+    /// What is left of the steps.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Takes steps; when there are fewer, none are left.
     pub(crate) fn spend(&mut self, steps: u64) -> Result<(), TooMany> {
-        self.steps = self.steps.checked_sub(steps).ok_or(TooMany)?;
+        let left = self.steps.checked_sub(steps);
+        self.steps = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(TooMany)
+    }
+
+    /// Takes note of several instances.
+    pub(crate) fn take_instances(&mut self, count: usize) -> Result<(), TooMany> {
+        self.instances = self.instances.checked_sub(count).ok_or(TooMany)?;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Times as iCalendar writes them (RFC 5545 §3.3.4, §3.3.5, §3.3.6), as numbers.
 //!
 //! A time of day without a zone is a count of seconds too: those from 1970-01-01T00:00:00 on the clock on the
-//! wall. Only [`crate::zone`] makes one into the other.
+//! wall. Only a [`Zone`](crate::ical::Zone) makes one
+//! into the other.
 
 use std::fmt::Write as _;
 

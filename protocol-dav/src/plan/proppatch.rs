@@ -115,7 +115,9 @@ pub(super) fn checked(element: &Element) -> Result<DeadProperty, Condition> {
     if is_protected(&element.name) {
         return Err(Condition::CannotModifyProtectedProperty);
     }
-    if element.is(&Namespace::CalDav, "calendar-timezone") && !crate::zone::is_timezone(&element.raw_text()) {
+    if element.is(&Namespace::CalDav, "calendar-timezone")
+        && crate::ical::Zone::of_object(&element.raw_text()).is_none()
+    {
         return Err(Condition::ValidTimezone);
     }
     let fragment = element.to_fragment();
