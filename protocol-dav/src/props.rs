@@ -11,6 +11,7 @@ use protocol_core::Timestamp;
 
 pub use crate::request::{DataRequest, PropSet, PropertyRequest};
 
+use crate::ical::Zone;
 use crate::name::{Name, Namespace};
 use crate::plan::write_empty;
 use crate::refusal::{Condition, Status, write_condition, write_status};
@@ -25,6 +26,8 @@ pub struct Viewer<'a> {
     pub principal: &'a str,
     /// The time, for what is left of locks.
     pub now: Timestamp,
+    /// The zone of floating times: that of the query, else of the calendar (RFC 4791 §7.3).
+    pub zone: &'a Zone,
 }
 
 /// Whether the server answers a property of this name itself, of some resource.
@@ -121,7 +124,7 @@ fn write_value(
     out: &mut String,
 ) -> Answered {
     if let Some(data) = &request.data {
-        return content::write(data, resource, out);
+        return content::write(data, resource, viewer, out);
     }
     let live = Live::of(&request.name);
     if live.is_none_or(Live::has_default)

@@ -8,7 +8,7 @@ use crate::xml::{Element, parse};
 const ME: &str = "a@h.example";
 
 fn viewer() -> Viewer<'static> {
-    Viewer { principal: ME, now: Timestamp(0) }
+    Viewer { principal: ME, now: Timestamp(0), zone: &Zone::Utc }
 }
 
 fn path(target: &str) -> Path {
