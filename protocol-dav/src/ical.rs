@@ -14,10 +14,12 @@ mod zone;
 mod tests;
 
 pub use check::{Index, Stored, check};
+pub(crate) use filter::parameter_passes;
 pub use filter::{Context, matches};
 pub use freebusy::{BusyKind, BusyPeriods, free_busy_object};
 pub use moment::{Length, Moment};
 pub use render::render;
+pub(crate) use render::select_properties;
 pub use series::{Instance, Series};
 pub use zone::{Zone, Zones};
 

@@ -38,4 +38,5 @@ pub mod refusal;
 pub mod request;
 pub mod resource;
 pub mod time;
+pub mod vcard;
 pub mod xml;

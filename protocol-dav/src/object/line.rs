@@ -106,9 +106,11 @@ fn encode_value(value: &str, out: &mut String) {
 }
 
 impl<'a> Property<'a> {
-    /// Makes one. Parameters are written as they need to be; the value is taken as it is, already escaped.
+    /// Makes one, in a group when the name has a dot. Parameters are written as they need to be; the value is taken
+    /// as it is, already escaped.
     pub fn new(name: &str, parameters: &[(&str, &str)], value: &str) -> Property<'static> {
         let mut line = name.to_owned();
+        let name_from = name.find('.').map_or(0, |dot| dot + 1);
         for (parameter, parameter_value) in parameters {
             line.push(';');
             line.push_str(parameter);
@@ -118,7 +120,7 @@ impl<'a> Property<'a> {
         let value_from = line.len() + 1;
         line.push(':');
         line.extend(value.chars().filter(|c| !matches!(c, '\r' | '\n')));
-        Property { original: None, line: Cow::Owned(line), name_from: 0, name_to: name.len(), value_from }
+        Property { original: None, line: Cow::Owned(line), name_from, name_to: name.len(), value_from }
     }
 
     /// Reads one from its lines, whose folds stand in them and whose last line end does not.
@@ -245,6 +247,13 @@ impl PartialEq for Property<'_> {
 }
 
 impl Eq for Property<'_> {}
+
+impl std::fmt::Display for Property<'_> {
+    /// Without folds and without its line end.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
 
 /// Takes the folds out: a line end and the one white space after it.
 fn unfold(original: &str) -> String {

@@ -7,6 +7,7 @@ use crate::ical;
 use crate::recur::Budget;
 use crate::refusal::Condition;
 use crate::resource::{Kind, Resource};
+use crate::vcard;
 use crate::xml::escape_text;
 
 /// The part of a resource's content that was asked for, in the form that was asked for.
@@ -22,7 +23,11 @@ pub fn content<'d>(
             let rendered = ical::render(request, &object, viewer.zone, &mut Budget::default());
             rendered.map(Cow::Owned).map_err(|_| Condition::MaxInstances)
         }
-        DataRequest::Card(_) => Ok(Cow::Borrowed(data)),
+        DataRequest::Card(request) if request.is_whole() => Ok(Cow::Borrowed(data)),
+        DataRequest::Card(request) => {
+            let card = vcard::parse(data).map_err(|_| Condition::ValidAddressData)?;
+            Ok(Cow::Owned(vcard::render(request, &card)))
+        }
     }
 }
 
