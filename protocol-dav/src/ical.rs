@@ -19,7 +19,7 @@ pub use filter::{Context, matches};
 pub use freebusy::{BusyKind, BusyPeriods, free_busy_object};
 pub use moment::{Length, Moment};
 pub use render::render;
-pub(crate) use render::select_properties;
+pub(crate) use render::{PRODUCT, select_properties};
 pub use series::{Instance, Series};
 pub use zone::{Zone, Zones};
 

@@ -24,6 +24,7 @@
 
 pub mod headers;
 pub mod ical;
+pub mod itip;
 pub mod limits;
 pub mod lock;
 pub mod multistatus;
