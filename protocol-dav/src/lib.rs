@@ -17,8 +17,13 @@
 //!    parent and call the plan's `check`; read the states of
 //!    [`Preconditions::paths`](precondition::Preconditions::paths) and the owner's locks and call
 //!    [`Preconditions::check`](precondition::Preconditions::check); write.
+//!    - An object is checked by [`ical::check`] or [`vcard::check`], which also give what an index must know; the
+//!      collection is searched for its UID, and [`plan::uid_conflict`] is the refusal.
+//!    - What a change of a calendar object means to others is said by [`itip::on_change`]; its messages are
+//!      written in the same transaction, and what they make of a local recipient's object by [`itip::receive`].
 //! 4. Answer. Rows are written by [`multistatus::Multistatus`] as a cursor yields [`resource::Resource`]s; the
-//!    others have their own `response` or `answer`, or [`plan::made`].
+//!    others have their own `response` or `answer`, or [`plan::made`]. For a query, [`report`] says which rows need
+//!    not be read, and which pass.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -36,6 +41,7 @@ pub mod precondition;
 pub mod props;
 pub mod recur;
 pub mod refusal;
+pub mod report;
 pub mod request;
 pub mod resource;
 pub mod time;

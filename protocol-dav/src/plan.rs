@@ -17,7 +17,7 @@ pub(crate) use get::content_type;
 pub use get::{Get, GetAnswer};
 pub use make::{Make, NewCollection};
 pub use methods::{DAV_CLASSES, allow, options};
-pub use place::{Delete, ObjectType, Put, Relocate, http_date, made};
+pub use place::{Delete, ObjectType, Put, Relocate, http_date, made, uid_conflict};
 pub(crate) use proppatch::write_empty;
 pub use proppatch::{Proppatch, apply};
 
@@ -206,7 +206,7 @@ fn draft(method: Method, head: &Head<'_>, path: Path) -> Result<Draft, Refusal> 
                 return Err(bad("DELETE of a collection has Depth infinity"));
             }
             let preconditions = one(Change::Remove)?;
-            Draft::Ready(Plan::Delete(Delete { path, preconditions }))
+            Draft::Ready(Plan::Delete(Delete::of(head, path, preconditions)?))
         }
         Method::Copy | Method::Move => {
             let relocate = Relocate::of(head, path, method == Method::Move)?;

@@ -184,6 +184,27 @@ fn is_in_all(request: &PropertyRequest, resource: &Resource<'_>) -> bool {
     is_in_allprop(&request.name) || resource.dead(&request.name).is_some()
 }
 
+/// The text in a live property's value, without its elements.
+pub(crate) fn text_of(name: &Name, resource: &Resource<'_>, viewer: Viewer<'_>) -> Option<String> {
+    fn collect(element: &crate::xml::Element, out: &mut String) {
+        out.push_str(&element.raw_text());
+        for inner in element.elements() {
+            out.push(' ');
+            collect(inner, out);
+        }
+    }
+    let mut value = format!("<v{}>", crate::name::DECLARATIONS);
+    match resource.dead(name) {
+        Some(dead) => value.push_str(&dead.fragment),
+        None if !live::write(Live::of(name)?, resource, viewer, &mut value) => return None,
+        None => {}
+    }
+    value.push_str("</v>");
+    let mut text = String::new();
+    collect(&crate::xml::parse(value.as_bytes()).ok()?, &mut text);
+    Some(text)
+}
+
 /// The hrefs in a live property's value, for `expand-property` (RFC 3253 §3.8).
 pub fn hrefs(name: &Name, resource: &Resource<'_>, viewer: Viewer<'_>) -> Vec<String> {
     let mut value = format!("<v{}>", crate::name::DECLARATIONS);

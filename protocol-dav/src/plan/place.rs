@@ -94,9 +94,21 @@ pub struct Delete {
     pub path: Path,
     /// What must hold.
     pub preconditions: Preconditions,
+    /// Whether the organizer of a deleted invitation is told (`Schedule-Reply`, RFC 6638 §8.1).
+    pub schedule_reply: bool,
 }
 
 impl Delete {
+    pub(super) fn of(head: &Head<'_>, path: Path, preconditions: Preconditions) -> Result<Delete, Refusal> {
+        let schedule_reply = match head.field("schedule-reply")? {
+            None => true,
+            Some(text) if text.eq_ignore_ascii_case("t") => true,
+            Some(text) if text.eq_ignore_ascii_case("f") => false,
+            Some(_) => return Err(bad("Schedule-Reply is T or F")),
+        };
+        Ok(Delete { path, preconditions, schedule_reply })
+    }
+
     /// Whether there is something to be removed.
     pub fn check(&self, existing: Option<Kind>) -> Result<(), Refusal> {
         existing.map(|_| ()).ok_or_else(Refusal::not_found)
@@ -174,6 +186,17 @@ impl Relocate {
         }
         Ok(destination.is_none())
     }
+}
+
+/// The refusal of an object whose UID another one has: in the same collection, or for an object of scheduling in any
+/// calendar of its owner (RFC 4791 §5.3.2.1, RFC 6352 §6.3.2.1, RFC 6638 §3.2.4.1). `other` is where that one is.
+pub fn uid_conflict(object: ObjectType, same_collection: bool, other: &Path) -> Refusal {
+    let condition = match (object, same_collection) {
+        (ObjectType::Card, _) => Condition::CardNoUidConflict,
+        (_, true) => Condition::NoUidConflict,
+        (_, false) => Condition::UniqueSchedulingObjectResource,
+    };
+    Refusal::condition(condition, "another object has the same UID").at(other.href(false))
 }
 
 /// The answer when something was made or replaced. An entity tag is given only when what is kept is, octet for

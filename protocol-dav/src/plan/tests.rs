@@ -301,6 +301,23 @@ fn puts() {
 }
 
 #[test]
+fn deletes_say_whether_the_organizer_is_told() {
+    let delete = |fields: &[(&str, &str)]| match planned("DELETE", "/dav/cal/a@h.example/c/x", fields, "")? {
+        Plan::Delete(delete) => Ok(delete.schedule_reply),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(delete(&[]), Ok(true));
+    assert_eq!(delete(&[("Schedule-Reply", "F")]), Ok(false));
+    assert_eq!(code(delete(&[("Schedule-Reply", "no")])), 400);
+    let other = Path::parse("/dav/cal/a@h.example/c/y", "").unwrap();
+    let refusal = uid_conflict(ObjectType::Calendar, true, &other);
+    assert_eq!(
+        (refusal.status.0, refusal.hrefs.as_slice()),
+        (409, &["/dav/cal/a@h.example/c/y".to_owned()][..])
+    );
+}
+
+#[test]
 fn locks_are_taken_refreshed_and_given_back() {
     let body = "<D:lockinfo xmlns:D='DAV:'><D:lockscope><D:exclusive/></D:lockscope><D:locktype>\
                 <D:write/></D:locktype></D:lockinfo>";
