@@ -5,6 +5,7 @@
 //! `run SECONDS` builds them with libFuzzer and runs each so long; `cargo test --no-default-features` replays
 //! the committed corpora on any toolchain.
 
+mod dav;
 mod imap;
 mod imap_server;
 mod input;
@@ -16,6 +17,7 @@ mod smtp;
 mod smtp_client;
 mod smtp_server;
 
+pub use dav::{dav_fields, dav_request, ical_object, ical_recurrence, vcard_card};
 pub use imap::{imap_command, imap_framing, imap_response};
 pub use imap_server::imap_server;
 pub use message::message_structure;
@@ -30,7 +32,7 @@ pub use smtp_server::smtp_server;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("smtp_command", smtp_command),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),
@@ -44,4 +46,9 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("message_structure", message_structure),
     ("sasl", sasl),
     ("tls_policy", tls_policy),
+    ("dav_request", dav_request),
+    ("dav_fields", dav_fields),
+    ("ical_object", ical_object),
+    ("ical_recurrence", ical_recurrence),
+    ("vcard_card", vcard_card),
 ];
