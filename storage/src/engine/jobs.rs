@@ -189,14 +189,16 @@ impl<R: Rows> Engine<R> {
         loop {
             let due = self.rows.due(org, end, end, CLEAN_BATCH).await?;
             let ids: Vec<JobId> = due.iter().map(|key| key.job).collect();
-            let mut rows = self.rows.jobs(&ids).await?;
-            if due.is_empty() {
-                // What is held stands in no line.
-                rows = self.rows.jobs_held(org, CLEAN_BATCH).await?;
-            }
+            // What is held stands in no line.
+            let mut rows = match ids.as_slice() {
+                [] => self.rows.jobs_held(org, CLEAN_BATCH).await?,
+                ids => self.rows.jobs(ids).await?,
+            };
             if due.is_empty() && rows.is_empty() {
                 return Ok(());
             }
+            // Some may have come to their end since the index was read.
+            rows.retain(|row| !matches!(row.job.state, JobState::Dead | JobState::Cancelled));
             let now = self.rows.now().await?;
             let counters = rows.iter().filter_map(|row| counter_of(&row.job)).map(SlotKey::Counter);
             let mut slots = StagedSlots::read(&self.rows, counters.collect()).await?;

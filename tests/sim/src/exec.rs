@@ -50,12 +50,23 @@ struct Task {
 #[derive(Default)]
 struct Group {
     frozen: bool,
+    /// Since when, and how long it was frozen at the most.
+    frozen_since: u64,
+    frozen_longest: u64,
     dead: bool,
     parked: Vec<u64>,
     polls: u64,
     /// Dies, or is frozen, after so many polls.
     trip: Option<(u64, Trip)>,
     mourners: Vec<Waker>,
+}
+
+impl Group {
+    fn freeze(&mut self, now: u64) {
+        if !self.frozen {
+            (self.frozen, self.frozen_since) = (true, now);
+        }
+    }
 }
 
 /// What happens to a group at a chosen poll.
@@ -152,13 +163,19 @@ impl Exec {
 
     /// Stops a group's tasks where they are.
     pub fn freeze(&self, group: u32) {
-        lock(&self.inner).groups.entry(group).or_default().frozen = true;
+        let mut inner = lock(&self.inner);
+        let now = inner.now;
+        inner.groups.entry(group).or_default().freeze(now);
     }
 
     /// Lets them go on.
     pub fn thaw(&self, group: u32) {
         let mut inner = lock(&self.inner);
+        let now = inner.now;
         let group = inner.groups.entry(group).or_default();
+        if group.frozen {
+            group.frozen_longest = group.frozen_longest.max(now - group.frozen_since);
+        }
         group.frozen = false;
         group.trip = group.trip.filter(|(_, what)| *what == Trip::Kill);
         lock(&self.ready).extend(std::mem::take(&mut group.parked));
@@ -167,6 +184,11 @@ impl Exec {
     /// Whether it is frozen.
     pub fn is_frozen(&self, group: u32) -> bool {
         lock(&self.inner).groups.get(&group).is_some_and(|g| g.frozen)
+    }
+
+    /// How long it was frozen at the most, in nanoseconds.
+    pub fn frozen_longest(&self, group: u32) -> u64 {
+        lock(&self.inner).groups.get(&group).map_or(0, |g| g.frozen_longest)
     }
 
     /// Drops a group's tasks when the task that runs now comes to its next await.
@@ -224,9 +246,9 @@ impl Exec {
 
     fn poll(&self, id: u64) {
         let mut inner = lock(&self.inner);
+        let now = inner.now;
         let Some(task) = inner.tasks.get_mut(&id) else { return };
-        let number = task.group;
-        let waker = task.waker.clone();
+        let (number, waker) = (task.group, task.waker.clone());
         let Some(mut future) = task.future.take() else { return };
         let group = inner.groups.entry(number).or_default();
         if group.frozen {
@@ -242,7 +264,10 @@ impl Exec {
                 group.trip = None;
                 inner.doomed.push(number);
             }
-            Some((_, Trip::Freeze)) => (group.trip, group.frozen) = (None, true),
+            Some((_, Trip::Freeze)) => {
+                group.trip = None;
+                group.freeze(now);
+            }
             None => {}
         }
         inner.polls += 1;

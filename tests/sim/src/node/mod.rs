@@ -243,7 +243,9 @@ impl Worker {
     fn check_nothing_leased(&self) {
         let since = self.world.exec.now().saturating_sub(900 * crate::world::SECOND);
         // Whoever was stopped so long that a lease ended gives nothing back: it ends by itself.
-        if self.world.setup.focus.is_some() || self.world.setup.stops_before_dots {
+        let stood_still = Duration::from_nanos(self.world.exec.frozen_longest(self.group));
+        let long = stood_still >= self.world.setup.policy.lease / 3;
+        if long || self.world.setup.focus.is_some() || self.world.setup.stops_before_dots {
             return self.world.exec.kill(self.group);
         }
         let well = self.world.db.was_well(self.node, since) && !self.claimed_late.load(Ordering::Relaxed);
