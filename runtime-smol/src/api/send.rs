@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use api_message::{Composed, Email, Request, Unique, check_line};
 use protocol_core::Timestamp;
 use protocol_core::message::{Edit, Flags, Scanner, Structure};
-use protocol_smtp::srs;
 use protocol_smtp::trace::{Received, With};
 use storage::{
     Accept, Deliver, DeliveryRecord, EmailOpen, EmailPrivate, EmailRecipient, EmailRecipientKind, Error,
@@ -22,12 +21,11 @@ use crate::app::App;
 use crate::logging;
 use crate::metrics::METRICS;
 use crate::signing::sign_spooled;
-use crate::smtp::{Copies, Quotas, domain_of};
+use crate::smtp::{Copies, Quotas, domain_of, forward};
 use crate::wire::{monotonic_now, wall_now};
 
 /// How long a key of idempotency is kept (SPEC section 9).
 const IDEMPOTENCY_SECS: i64 = 86_400;
-const DAY_SECS: i64 = 86_400;
 
 /// A message that is made and signed, with what stands on top of it.
 struct Made {
@@ -253,9 +251,8 @@ impl Letter<'_> {
         }
         addresses.sort_unstable();
         addresses.dedup();
-        let tag = |parts: &[&[u8]]| self.app.storage.keys().tag("srs", parts);
         let host = &self.app.config.server.hostname;
-        let sender = srs::forward(&self.email.from.wire, host, self.now.secs() / DAY_SECS, &tag);
+        let sender = forward::rewritten(&self.app.storage, host, &self.email.from.wire, self.now);
         // The last number is that of what no job did.
         let numbers = first..JOBS_OF_MESSAGE_MAX - 1;
         let job = |(n, address): (u16, &String)| {
