@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod api;
+mod api_events;
 mod attacks;
 mod bodies;
 mod crash;

@@ -22,8 +22,6 @@ use crate::task;
 
 /// Rows of the log that are read at a time.
 const ROWS: usize = 100;
-/// Events of one listing.
-pub const EVENTS_MAX: usize = 100;
 /// How long a stream waits before it looks whether more has happened.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Streams of one process.

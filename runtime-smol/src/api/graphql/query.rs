@@ -86,7 +86,7 @@ impl EmailQuery {
         let mut connection = Connection::new(has_previous, page.more);
         for story in page.stories {
             let place = EmailPlace { created: story.email.open.created, id: story.email.id };
-            connection.edges.push(Edge::new(write_cursor(place), Email::from(story)));
+            connection.edges.push(Edge::new(write_cursor(place), story.into()));
         }
         Ok(connection)
     }

@@ -1,8 +1,6 @@
 //! Types of the schema that are answered.
 
-use async_graphql::{
-    Enum, ID, InputType, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value,
-};
+use async_graphql::{Enum, ID, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value};
 use protocol_core::Timestamp;
 use storage::{DeliveryRecord, EmailRecipientKind};
 
