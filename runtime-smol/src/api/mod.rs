@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod emails;
 mod error;
+mod event;
 mod events;
 mod graphql;
 mod input;

@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 
 use super::auth::{Caller, Scope};
 use super::error::ApiError;
-use super::events::{Event, Kind, Position, Reader};
+use super::event::{Event, Kind, Position};
+use super::events::Reader;
 use super::time;
 use crate::app::App;
 use crate::https::{Https, Limits, PORT, Target};
@@ -362,7 +363,7 @@ mod tests {
 
     #[test]
     fn an_event_is_tried_as_often_as_there_are_waits_and_once_more() {
-        let event = crate::api::events::tests_event();
+        let event = crate::api::event::tests_event();
         let mut webhook = Webhook {
             id: WebhookId(storage::Id([1; 16])),
             org: storage::OrgId(storage::Id([2; 16])),

@@ -5,7 +5,7 @@ use protocol_core::Timestamp;
 use storage::{DeliveryRecord, EmailRecipientKind};
 
 use crate::api::emails::{RecipientStory, State, Status, Story};
-use crate::api::events::{Event, Kind};
+use crate::api::event::{Event, Kind};
 use crate::api::time;
 
 /// A time, by RFC 3339: `2026-02-10T12:00:00Z`. Answers are in UTC, with milliseconds.
