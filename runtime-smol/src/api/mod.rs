@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod directory;
 mod emails;
 mod error;
 mod event;
