@@ -3,10 +3,26 @@
 use protocol_core::sasl::ScramVerifier;
 
 use crate::error::{Error, Refusal, Result};
-use crate::facade::{Storage, now};
+use crate::facade::{Inner, Storage, now};
 use crate::objects::ObjectKey;
 use crate::passwords::open_verifier;
 use crate::types::*;
+
+impl Inner {
+    /// Removes what an organisation has set for the API.
+    async fn remove_settings_of(&self, org: OrgId) -> Result<()> {
+        for key in self.store.list_api_keys(Some(org)).await? {
+            self.settle(self.store.remove_api_key(key.id).await)?;
+        }
+        for webhook in self.store.webhooks(Some(org)).await? {
+            self.settle(self.store.remove_webhook(org, webhook.id).await)?;
+        }
+        for template in self.store.templates(org).await? {
+            self.settle(self.store.remove_template(org, template.id).await)?;
+        }
+        Ok(())
+    }
+}
 
 impl Storage {
     /// Makes an organisation with a tenant key of its own.
@@ -24,6 +40,10 @@ impl Storage {
         self.durable(async move |inner| {
             inner.settle(inner.store.delete_org(&name).await)?;
             inner.keys.forget_tenant(org.id);
+            // What is left over lets nobody do anything: the organisation has no domains and no mail.
+            if let Err(error) = inner.remove_settings_of(org.id).await {
+                tracing::warn!(%error, org = %org.id, "keys, webhooks and templates are not removed yet");
+            }
             inner.delete_prefix(&ObjectKey::org_prefix(org.id)).await;
             Ok(())
         })

@@ -212,7 +212,7 @@ pub struct NewEmail {
 }
 
 /// A place in the list of an organisation's e-mails, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EmailPlace {
     /// When it was accepted.
     pub created: Timestamp,

@@ -1,7 +1,5 @@
 //! E-mails of the API: sealed and opened, cancelled and put off.
 
-use std::sync::Arc;
-
 use protocol_core::Timestamp;
 
 use crate::api::{Email, EmailPrivate, NewEmail};
@@ -13,7 +11,7 @@ use crate::types::{DeliveryRecord, Id, Job, JobAction, JobId, JobState, MailboxI
 const NO_MAILBOX: MailboxId = MailboxId(Id([0; 16]));
 
 impl Inner {
-    pub(crate) async fn seal_email(self: &Arc<Self>, new: NewEmail) -> Result<Email> {
+    pub(crate) async fn seal_email(&self, new: NewEmail) -> Result<Email> {
         let NewEmail { id, org, open, private } = new;
         let json = serde_json::to_vec(&private).map_err(|e| Error::Unavailable(e.to_string()))?;
         let sealed = self.tenant(org).await?.seal_meta(NO_MAILBOX, id, &json)?;

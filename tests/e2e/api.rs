@@ -32,13 +32,13 @@ const SEND: &str = r#"mutation Send {
 
 /// An answer over HTTP.
 pub struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body)
             .unwrap_or_else(|e| panic!("no JSON ({e}): {} {}", self.status, self.body))
     }
@@ -66,7 +66,7 @@ fn http(port: u16, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8
 
 /// Somebody with a key.
 pub struct User {
-    port: u16,
+    pub port: u16,
     pub authorization: String,
 }
 
@@ -81,25 +81,25 @@ impl User {
         User::with_key(inbox, made["secret"].as_str().expect("a secret"))
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let fields = [("Authorization", self.authorization.as_str()), ("Content-Type", "application/json")];
         http(self.port, method, path, &fields, body.to_string().as_bytes())
     }
 
-    fn graphql(&self, document: &str, variables: Value) -> Value {
+    pub fn graphql(&self, document: &str, variables: Value) -> Value {
         let answer = self.ask("POST", "/graphql", &json!({"query": document, "variables": variables}));
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()
     }
 
     /// The ID of an e-mail that is sent with these arguments over REST.
-    fn send(&self, email: Value) -> String {
+    pub fn send(&self, email: Value) -> String {
         let answer = self.ask("POST", "/v1/emails", &email);
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["id"].as_str().expect("an ID").to_owned()
     }
 
-    fn email(&self, id: &str) -> Value {
+    pub fn email(&self, id: &str) -> Value {
         let answer = self.ask("GET", &format!("/v1/emails/{id}"), &Value::Null);
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()

@@ -3,6 +3,8 @@
 
 mod acceptance;
 mod api;
+mod api_events;
+mod api_tenants;
 mod attacks;
 mod bodies;
 mod crash;

@@ -15,14 +15,14 @@ use crate::harness::{Inbox, eventually, free_port, have};
 use crate::signing::Helper;
 
 /// A certification authority of the test's own: its certificate and a pair for some names, as files.
-struct Pki {
-    roots: String,
-    cert: String,
-    key: String,
+pub struct Pki {
+    pub roots: String,
+    pub cert: String,
+    pub key: String,
 }
 
 impl Pki {
-    fn new(dir: &Path, names: &[&str]) -> Pki {
+    pub fn new(dir: &Path, names: &[&str]) -> Pki {
         let write = |name: &str, text: String| {
             let path = dir.join(name);
             fs::write(&path, text).expect("written");

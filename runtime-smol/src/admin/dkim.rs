@@ -88,7 +88,7 @@ pub(super) fn seal(keys: &Keys, purpose: Purpose, domain: &str, secret: &str) ->
 }
 
 /// The records to publish for a domain, in the order of their importance.
-pub(super) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
+pub(crate) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
     let (name, host) = (&domain.name, &config.server.hostname);
     let record =
         |name: String, kind: &str, value: String| json!({"name": name, "type": kind, "value": value});

@@ -2,7 +2,7 @@
 //! not (on the database itself, with the two ends of a socket pair in one process).
 
 pub mod client;
-mod dkim;
+pub(crate) mod dkim;
 mod execute;
 mod fields;
 mod frame;

@@ -1,7 +1,5 @@
 //! What goes wrong, as the API tells it: a code for programs, a sentence for people, and nothing of what is inside.
 
-use std::fmt;
-
 use api_message::Fault;
 use storage::{Error, Refusal};
 
@@ -108,14 +106,6 @@ impl ApiError {
         }
     }
 }
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ApiError {}
 
 impl From<Fault> for ApiError {
     fn from(fault: Fault) -> ApiError {

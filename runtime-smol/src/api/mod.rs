@@ -5,8 +5,10 @@
 
 mod auth;
 mod body;
+mod directory;
 mod emails;
 mod error;
+mod event;
 mod events;
 mod graphql;
 mod input;

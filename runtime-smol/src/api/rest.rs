@@ -9,7 +9,7 @@ use tide::{Request, Response, StatusCode};
 
 use super::emails::{self, RecipientStory, State, Status, Story};
 use super::error::ApiError;
-use super::events::Kind;
+use super::event::Kind;
 use super::input::SendEmailInput;
 use super::send::send;
 use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};

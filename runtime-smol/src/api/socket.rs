@@ -9,15 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_graphql::http::{Protocols, WebSocket, WsMessage};
+use async_graphql::http::{WebSocket, WebSocketProtocols, WsMessage};
 use async_graphql::{Data, Executor, Request, Response};
 use async_io::Timer;
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use futures_lite::{Stream, StreamExt, future};
-use futures_util::SinkExt;
-use futures_util::StreamExt as _;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, ORIGIN, UPGRADE};
 use hyper::upgrade::Upgraded;
@@ -116,7 +114,7 @@ pub async fn speak(
     let io = super::upgraded::Io::new(upgraded);
     let (mut sink, incoming) = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await.split();
     let known = Arc::new(AtomicBool::new(false));
-    let texts = futures_lite::StreamExt::filter_map(incoming, |message| match message {
+    let texts = incoming.filter_map(|message| match message {
         Ok(Message::Text(text)) => Some(text.as_bytes().to_vec()),
         Ok(Message::Binary(octets)) => Some(octets.to_vec()),
         // tungstenite answers pings itself; after a close or an error nothing comes any more.
@@ -142,11 +140,11 @@ pub async fn speak(
         Ok(data)
     };
     let guarded = Guarded { api: api.clone(), open: Arc::default() };
-    let answers = WebSocket::new(guarded, texts, Protocols::GraphQLWS).on_connection_init(on_init);
+    let answers = WebSocket::new(guarded, texts, WebSocketProtocols::GraphQLWS).on_connection_init(on_init);
     let mut answers = std::pin::pin!(answers);
     let mut waited = INIT_LIMIT;
     loop {
-        let next = async { Next::Answer(futures_lite::StreamExt::next(&mut answers).await) };
+        let next = async { Next::Answer(answers.next().await) };
         let quiet = async {
             Timer::after(waited).await;
             Next::Quiet
@@ -169,7 +167,7 @@ pub async fn speak(
             break;
         }
     }
-    let _ = sink.close().await;
+    let _ = sink.close(None).await;
 }
 
 enum Next {
@@ -208,7 +206,7 @@ impl Executor for Guarded {
             return refuse(ApiError::new(Code::RateLimited, "too many operations at once on one connection"));
         }
         let answers = graphql::stream(&self.api.schema, &self.api.app, caller.clone(), request);
-        Box::pin(futures_lite::StreamExt::map(answers, move |answer| {
+        Box::pin(answers.map(move |answer| {
             let _held = &place;
             answer
         }))

@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 
 use super::auth::{Caller, Scope};
 use super::error::ApiError;
-use super::events::{Event, Kind, Position, Reader};
+use super::event::{Event, Kind, Position};
+use super::events::Reader;
 use super::time;
 use crate::app::App;
 use crate::https::{Https, Limits, PORT, Target};
@@ -61,6 +62,11 @@ fn target(app: &App, url: &str) -> Result<Target, ApiError> {
         return Err(wrong("too long, or with control characters"));
     }
     let target = Target::parse(url).ok_or_else(|| wrong("an https address with a host's name"))?;
+    // `0x7f.1` is an address to some resolvers: a domain's last label begins with a letter.
+    let top = target.host.rsplit_once('.').map(|(_, top)| top);
+    if !top.is_some_and(|top| top.starts_with(|c: char| c.is_ascii_alphabetic())) {
+        return Err(wrong("an https address with a host's name"));
+    }
     if target.port != PORT && !app.config.webhook_allow_private_networks {
         return Err(wrong("only port 443 is called"));
     }
@@ -212,11 +218,12 @@ async fn tend(app: &Arc<App>, https: &Https, found: &Webhook) -> storage::Result
     };
     let secret =
         app.storage.keys().open_sealed(Purpose::Webhook, &claimed.id.to_string(), &claimed.sealed_secret)?;
+    let kinds = claimed.kinds.clone();
     let mut reader = Reader::new(app.clone(), claimed.org);
     let mut position = Position::parse(&claimed.position).unwrap_or(position);
     loop {
         let (events, end) = reader.after(position).await?;
-        for event in events.iter().filter(|event| wants(&claimed, event)) {
+        for event in events.iter().filter(|event| wants(&kinds, event)) {
             let outcome = deliver(app, https, &claimed, &secret, event).await;
             let progress = after(&claimed, event, outcome, app.storage.store_now());
             let waits = progress.next_try > app.storage.store_now() || !progress.enabled;
@@ -238,8 +245,8 @@ async fn tend(app: &Arc<App>, https: &Https, found: &Webhook) -> storage::Result
     }
 }
 
-fn wants(webhook: &Webhook, event: &Event) -> bool {
-    webhook.kinds.is_empty() || webhook.kinds.iter().any(|name| name == event.kind.name())
+fn wants(kinds: &[String], event: &Event) -> bool {
+    kinds.is_empty() || kinds.iter().any(|name| name == event.kind.name())
 }
 
 /// What an address answered to an event.
@@ -356,7 +363,7 @@ mod tests {
 
     #[test]
     fn an_event_is_tried_as_often_as_there_are_waits_and_once_more() {
-        let event = crate::api::events::tests_event();
+        let event = crate::api::event::tests_event();
         let mut webhook = Webhook {
             id: WebhookId(storage::Id([1; 16])),
             org: storage::OrgId(storage::Id([2; 16])),

@@ -377,8 +377,7 @@ pub const VARIABLES: &[Variable] = &[
         .absent(S3, "auto"),
     v("DNS_RESOLVERS", Kind::HostPorts, "", "resolvers to ask; empty: the system's"),
     v("DNS_TRUST_ANCHOR_FILE", Kind::File, "", "trust anchors, DNSKEY records; empty: the root's"),
-    v("WEBHOOK_ALLOW_PRIVATE_NETWORKS", Kind::Bool, "false", "webhooks may go to private addresses")
-        .absent("webhooks", "false"),
+    v("WEBHOOK_ALLOW_PRIVATE_NETWORKS", Kind::Bool, "false", "webhooks may go to private addresses"),
     v("LOG_ADDRESSES", Kind::Choice(&["plain", "hash"]), "plain", "how addresses appear in the log"),
     v("LOG_LEVEL", Kind::Filter, "info", "what is logged"),
     v("OTEL_ENABLED", Kind::Bool, "false", "traces are exported").absent(TRACES, "false"),

@@ -52,7 +52,6 @@ impl Connection {
     }
 
     /// The answer is the message's ID; that of an earlier one, when it was the same under the same key of idempotency.
-
     async fn try_store(
         &self,
         transaction: &Transaction,

@@ -13,7 +13,7 @@ use crate::api::*;
 use crate::error::{Error, Result};
 use crate::rows::{Rows, Writes};
 use crate::slots::*;
-use crate::store::Api;
+use crate::store::{Api, Limits};
 use crate::types::*;
 
 /// Rows of one read of a listing.

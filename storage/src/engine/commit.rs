@@ -99,8 +99,10 @@ impl Placing {
         for (org, change) in &commit.suppressions {
             self.slots.suppress(*org, change, commit.at);
         }
-        for (job, record) in &commit.events {
-            self.writes.events.push((*job, event_number(record), record.clone()));
+        for (n, (job, record)) in (FIRST_EVENT..).zip(&commit.events) {
+            // The events of a new e-mail are the first of theirs, and there may be as many as it has recipients.
+            let number = if commit.email.is_some() { n } else { event_number(record) };
+            self.writes.events.push((*job, number, record.clone()));
             if let Some(email) = &commit.email {
                 self.writes.log.push(jobs::log_entry(email.org, email.id, *job, record.clone()));
             }
@@ -214,6 +216,9 @@ impl Placing {
         (writes, states)
     }
 }
+
+/// Numbers of events that no job's row counts begin here.
+const FIRST_EVENT: u32 = 0x8000_0000;
 
 /// A number for an event that its job's row does not count: far above those it does, and the same for the same
 /// event, which is then written once.

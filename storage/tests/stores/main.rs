@@ -8,6 +8,7 @@ mod directory;
 mod durable;
 mod figures;
 mod folders;
+mod hooks;
 mod limits;
 mod messages;
 mod nodes;
@@ -120,6 +121,10 @@ against_all_stores! {
         what_is_kept_of_an_email_is_kept_as_long_after_its_new_time,
         emails_and_their_log_go_when_they_are_over,
         keys_are_made_used_and_removed;
+    hooks:
+        webhooks_are_their_organisations,
+        one_at_a_time_is_at_a_webhook,
+        hg14_templates_are_their_organisations_and_their_versions_stay;
     policies:
         policies_are_kept_by_domain_and_the_later_one_stays,
         policies_come_due_in_order_and_go_when_they_have_expired;

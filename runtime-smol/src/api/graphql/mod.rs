@@ -1,5 +1,6 @@
 //! The schema, and how a document of it is carried out.
 
+mod directory;
 mod guard;
 mod mutation;
 mod query;
@@ -19,6 +20,7 @@ use super::auth::Caller;
 use super::error::{ApiError, Code};
 use crate::app::App;
 
+use directory::{DirectoryMutation, DirectoryQuery};
 use mutation::EmailMutation;
 use query::EmailQuery;
 use settings::{SettingsMutation, SettingsQuery};
@@ -27,11 +29,11 @@ pub use types::{DateTime, Json};
 
 /// What can be asked for.
 #[derive(MergedObject, Default)]
-pub struct Query(EmailQuery, SettingsQuery);
+pub struct Query(EmailQuery, SettingsQuery, DirectoryQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(EmailMutation, SettingsMutation);
+pub struct Mutation(EmailMutation, SettingsMutation, DirectoryMutation);
 
 /// The schema of the API.
 pub type ApiSchema = Schema<Query, Mutation, Subscription>;

@@ -13,7 +13,8 @@ use super::types::{DateTime, DeliveryEvent, Email, EmailState, EventType};
 use crate::api::auth::Caller;
 use crate::api::emails::{self, Filter, PAGE_MAX};
 use crate::api::error::ApiError;
-use crate::api::events::{self, Kind, Position, Wanted};
+use crate::api::event::{Kind, Position};
+use crate::api::events::{self, Wanted};
 use crate::app::App;
 use crate::smtp::canonical_text;
 
@@ -86,7 +87,7 @@ impl EmailQuery {
         let mut connection = Connection::new(has_previous, page.more);
         for story in page.stories {
             let place = EmailPlace { created: story.email.open.created, id: story.email.id };
-            connection.edges.push(Edge::new(write_cursor(place), Email::from(story)));
+            connection.edges.push(Edge::new(write_cursor(place), story.into()));
         }
         Ok(connection)
     }

@@ -7,7 +7,7 @@ use storage::{Scopes, SuppressionScope, SuppressionSource, TemplateId, TemplateV
 use super::query::{count, parts, position};
 use super::types::{DateTime, EventType};
 use crate::api::error::ApiError;
-use crate::api::events::{Kind, Position};
+use crate::api::event::{Kind, Position};
 use crate::api::{keys, templates, webhooks};
 
 /// What a key lets its bearer do.

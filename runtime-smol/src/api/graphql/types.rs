@@ -1,13 +1,11 @@
 //! Types of the schema that are answered.
 
-use async_graphql::{
-    Enum, ID, InputType, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value,
-};
+use async_graphql::{Enum, ID, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value};
 use protocol_core::Timestamp;
 use storage::{DeliveryRecord, EmailRecipientKind};
 
 use crate::api::emails::{RecipientStory, State, Status, Story};
-use crate::api::events::{Event, Kind};
+use crate::api::event::{Event, Kind};
 use crate::api::time;
 
 /// A time, by RFC 3339: `2026-02-10T12:00:00Z`. Answers are in UTC, with milliseconds.
