@@ -41,6 +41,9 @@ pub enum Change {
     Content,
     /// It is made: the membership of its parent changes too (§7.4).
     Make,
+    /// It is locked: as [`Change::Make`] when nothing is there (§7.3); what is there is not changed, and whether
+    /// one more lock can be granted beside others is asked by [`LockRequest::grant`].
+    Lock,
     /// It and all that is in it are removed or replaced.
     Remove,
 }

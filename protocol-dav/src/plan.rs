@@ -219,7 +219,7 @@ fn draft(method: Method, head: &Head<'_>, path: Path) -> Result<Draft, Refusal> 
                 Depth::Infinity => true,
                 Depth::One => return Err(bad("a lock has Depth 0 or infinity")),
             };
-            let preconditions = one(Change::Make)?;
+            let preconditions = one(Change::Lock)?;
             let (principal, timeout_secs) = (head.principal.into(), headers::timeout_secs(head)?);
             Draft::Lock { path, infinite, preconditions, principal, timeout_secs }
         }

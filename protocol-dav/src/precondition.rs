@@ -142,7 +142,11 @@ impl Preconditions {
         for (path, change) in &self.changes {
             // What is there already is not made: the membership of its parent stays as it is.
             let there = *path == self.path && current.states[0].is_some();
-            let change = if *change == Change::Make && there { Change::Content } else { *change };
+            let change = match change {
+                Change::Lock if there => continue,
+                Change::Make if there => Change::Content,
+                change => *change,
+            };
             lock::check(path, change, current.locks, submitted, &self.principal)?;
         }
         Ok(())

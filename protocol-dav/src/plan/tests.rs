@@ -359,6 +359,25 @@ fn a_put_on_what_is_there_does_not_change_its_parents_members() {
 }
 
 #[test]
+fn a_lock_beside_a_shared_one_is_a_question_of_granting() {
+    let x = "/dav/files/a@h.example/d/x";
+    let body = "<D:lockinfo xmlns:D='DAV:'><D:lockscope><D:shared/></D:lockscope><D:locktype>\
+                <D:write/></D:locktype></D:lockinfo>";
+    let lock = |target: &str| match planned("LOCK", target, &[("Depth", "0")], body).unwrap() {
+        Plan::Lock(lock) => lock,
+        other => panic!("{other:?}"),
+    };
+    let first = lock(x).request.grant("urn:uuid:1", &[], 0, protocol_core::Timestamp(0)).unwrap();
+    let folder = lock("/dav/files/a@h.example/d").request;
+    let parent = folder.grant("urn:uuid:2", &[], 0, protocol_core::Timestamp(0)).unwrap();
+    let check = |there: bool, locks: &[crate::lock::ActiveLock]| {
+        let states = [there.then_some(State { etag: Some("e"), schedule_tag: None })];
+        code(lock(x).preconditions.check(&Current { states: &states, locks }))
+    };
+    assert_eq!((check(true, &[first]), check(false, &[parent])), (200, 423));
+}
+
+#[test]
 fn reports_where_they_belong() {
     let multiget = |space: &str, name: &str| {
         format!("<X:{name} xmlns:X='{space}' xmlns:D='DAV:'><D:prop/><D:href>/dav/x</D:href></X:{name}>")
