@@ -13,6 +13,7 @@ use super::event::Kind;
 use super::input::SendEmailInput;
 use super::send::send;
 use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};
+use crate::metrics::METRICS;
 
 /// The field that carries a key of idempotency; it wins over the one in the body when both are there and equal.
 const KEY_FIELD: &str = "idempotency-key";
@@ -72,7 +73,10 @@ impl Api {
 
 fn told(outcome: Result<Value, ApiError>) -> tide::Result {
     match outcome {
-        Ok(value) => super::json(StatusCode::Ok, serde_json::to_vec(&value)?),
+        Ok(value) => {
+            METRICS.api_requests.add("OK");
+            super::json(StatusCode::Ok, serde_json::to_vec(&value)?)
+        }
         Err(error) => {
             let shown = json!({"error": {
                 "code": error.code.name(), "message": error.message,
