@@ -58,6 +58,10 @@ pub struct Metrics {
     pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
     pub login_failures: Labelled,
+    /// Requests of the API, by code; `OK` for what was carried out.
+    pub api_requests: Labelled,
+    /// Tries to hand events to webhooks, by outcome.
+    pub webhook_deliveries: Labelled,
     /// Connections that messages went out over: made for them, or kept from the message before.
     pub outbound_connections: Labelled,
     /// Outbound delivery attempts, by outcome.
@@ -88,6 +92,8 @@ pub static METRICS: Metrics = Metrics {
     signatures_repeated: AtomicU64::new(0),
     messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
+    api_requests: Labelled(Mutex::new(BTreeMap::new())),
+    webhook_deliveries: Labelled(Mutex::new(BTreeMap::new())),
     outbound_connections: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     reported: Labelled(Mutex::new(BTreeMap::new())),
@@ -109,6 +115,8 @@ impl Metrics {
             ("origin_results_total", "Results of the checks of origin.", "result", &self.origin_results),
             ("rate_limited_total", "Refused for a rate limit.", "what", &self.rate_limited),
             ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
+            ("api_requests_total", "Requests of the API.", "code", &self.api_requests),
+            ("webhook_deliveries_total", "Events offered to webhooks.", "outcome", &self.webhook_deliveries),
             ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
             (
                 "outbound_connections_total",

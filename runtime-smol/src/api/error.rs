@@ -36,7 +36,30 @@ pub enum Code {
     Internal,
 }
 
+/// All of them.
+const CODES: [Code; 14] = [
+    Code::BadRequest,
+    Code::Unauthenticated,
+    Code::InsecureTransport,
+    Code::Forbidden,
+    Code::SenderNotAllowed,
+    Code::NotFound,
+    Code::InvalidArgument,
+    Code::IdempotencyConflict,
+    Code::Conflict,
+    Code::QuotaExceeded,
+    Code::RateLimited,
+    Code::TooLarge,
+    Code::Unavailable,
+    Code::Internal,
+];
+
 impl Code {
+    /// The code of a name.
+    pub fn named(name: &str) -> Option<Code> {
+        CODES.into_iter().find(|code| code.name() == name)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

@@ -31,6 +31,7 @@ use tide::http::headers::HeaderName;
 use tide::{Request, Response, StatusCode};
 
 use crate::app::App;
+use crate::metrics::METRICS;
 use auth::{Caller, Fields, authenticate};
 use error::{ApiError, Code};
 use graphql::ApiSchema;
@@ -117,7 +118,10 @@ impl Api {
             return self.answer_stream(request).await;
         }
         let response = match self.graphql(&mut request).await {
-            Ok(response) => return json(StatusCode::Ok, serde_json::to_vec(&response)?),
+            Ok(response) => {
+                METRICS.api_requests.add(graphql::code_of(&response));
+                return json(StatusCode::Ok, serde_json::to_vec(&response)?);
+            }
             Err(error) => error,
         };
         let body = serde_json::to_vec(&graphql::response_of(response.clone()))?;
@@ -191,6 +195,7 @@ fn json(status: StatusCode, body: Vec<u8>) -> tide::Result {
 
 /// An error before anything was carried out.
 fn refused(error: &ApiError, body: Vec<u8>) -> tide::Result {
+    METRICS.api_requests.add(error.code.name());
     let status = StatusCode::try_from(error.code.status()).unwrap_or(StatusCode::InternalServerError);
     let status = if error.reason == Some(body::NOT_JSON) { StatusCode::UnsupportedMediaType } else { status };
     let mut response = json(status, body)?;

@@ -13,6 +13,7 @@ use super::event::Kind;
 use super::input::SendEmailInput;
 use super::send::send;
 use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};
+use crate::metrics::METRICS;
 
 /// The field that carries a key of idempotency; it wins over the one in the body when both are there and equal.
 const KEY_FIELD: &str = "idempotency-key";
@@ -72,7 +73,10 @@ impl Api {
 
 fn told(outcome: Result<Value, ApiError>) -> tide::Result {
     match outcome {
-        Ok(value) => super::json(StatusCode::Ok, serde_json::to_vec(&value)?),
+        Ok(value) => {
+            METRICS.api_requests.add("OK");
+            super::json(StatusCode::Ok, serde_json::to_vec(&value)?)
+        }
         Err(error) => {
             let shown = json!({"error": {
                 "code": error.code.name(), "message": error.message,
@@ -149,5 +153,52 @@ fn status(status: Status) -> &'static str {
         Status::Suppressed => "SUPPRESSED",
         Status::Complained => "COMPLAINED",
         Status::Cancelled => "CANCELLED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The names of an input's fields in the schema of GraphQL.
+    fn fields_of(input: &str) -> BTreeSet<String> {
+        let sdl = crate::api::graphql::schema().sdl();
+        let body = sdl.split(&format!("input {input} {{\n")).nth(1).and_then(|rest| rest.split("\n}").next());
+        let mut described = false;
+        let mut names = BTreeSet::new();
+        for line in body.unwrap_or_default().lines().map(str::trim) {
+            match line.starts_with("\"\"\"") {
+                true => described ^= line.matches("\"\"\"").count() == 1,
+                false if described => {}
+                false => names.extend(line.split_once(':').map(|(name, _)| name.to_owned())),
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn the_document_of_rest_names_what_graphql_takes() {
+        let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let properties = &document["components"]["schemas"]["SendEmail"]["properties"];
+        let names: BTreeSet<String> = properties.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, fields_of("SendEmailInput"));
+        assert!(names.contains("idempotencyKey") && names.len() > 15);
+        for (outer, input) in [("attachments", "AttachmentInput"), ("headers", "NameValueInput")] {
+            let items = &properties[outer]["items"];
+            let items = match items["$ref"].as_str() {
+                Some(_) => &document["components"]["schemas"]["NameValue"],
+                None => items,
+            };
+            let names: BTreeSet<String> = items["properties"].as_object().unwrap().keys().cloned().collect();
+            assert_eq!(names, fields_of(input));
+        }
+        // What serde reads is what the schema of GraphQL says: an unknown member is refused.
+        let read = |json: &str| serde_json::from_str::<SendEmailInput>(json);
+        assert!(
+            read(r#"{"from": "a@b.example", "textBody": "x", "sendAt": "2026-02-10T12:00:00Z"}"#).is_ok()
+        );
+        assert!(read(r#"{"from": "a@b.example", "text": "x"}"#).is_err());
+        assert!(read(r#"{"from": "a@b.example", "sendAt": "tomorrow"}"#).is_err());
     }
 }

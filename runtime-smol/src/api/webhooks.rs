@@ -27,6 +27,7 @@ use super::events::Reader;
 use super::time;
 use crate::app::App;
 use crate::https::{Https, Limits, PORT, Target};
+use crate::metrics::METRICS;
 use crate::task;
 
 /// How often webhooks that are due are looked for.
@@ -225,6 +226,11 @@ async fn tend(app: &Arc<App>, https: &Https, found: &Webhook) -> storage::Result
         let (events, end) = reader.after(position).await?;
         for event in events.iter().filter(|event| wants(&kinds, event)) {
             let outcome = deliver(app, https, &claimed, &secret, event).await;
+            METRICS.webhook_deliveries.add(match &outcome {
+                Outcome::Taken => "taken",
+                Outcome::Gone => "gone",
+                Outcome::Failed(_) => "failed",
+            });
             let progress = after(&claimed, event, outcome, app.storage.store_now());
             let waits = progress.next_try > app.storage.store_now() || !progress.enabled;
             let held = store.save_webhook(&claimed, &progress).await?;

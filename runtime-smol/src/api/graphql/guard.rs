@@ -86,13 +86,10 @@ pub fn check(document: &ExecutableDocument) -> Result<(), ApiError> {
     for (_, operation) in document.operations.iter() {
         walk.directives += operation.node.directives.len();
     }
-    let sets: Vec<&SelectionSet> = document
-        .operations
-        .iter()
-        .map(|(_, operation)| &operation.node.selection_set.node)
-        .chain(walk.fragments.values().map(|(set, _)| *set))
-        .collect();
-    for set in &sets {
+    let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
+    let operations: Vec<&SelectionSet> = operations.collect();
+    let fragments: Vec<&SelectionSet> = walk.fragments.values().map(|(set, _)| *set).collect();
+    for set in operations.iter().chain(&fragments) {
         walk.count(set);
     }
     if walk.aliases > ALIASES_MAX {
@@ -101,16 +98,13 @@ pub fn check(document: &ExecutableDocument) -> Result<(), ApiError> {
     if walk.directives > DIRECTIVES_MAX {
         return Err(refused("directives", DIRECTIVES_MAX));
     }
-    for set in sets {
-        let Size { fields, depth } = walk.size(set)?;
-        if fields > COMPLEXITY_MAX {
-            return Err(refused("fields", COMPLEXITY_MAX));
-        }
-        if depth > DEPTH_MAX {
+    for set in operations {
+        if walk.size(set)?.depth > DEPTH_MAX {
             return Err(refused("fields within one another", DEPTH_MAX));
         }
     }
-    Ok(())
+    // Those that no operation spreads are the executor's to refuse, but it looks into them before it does.
+    fragments.into_iter().try_for_each(|set| walk.size(set).map(drop))
 }
 
 /// A selection with all its fragments spread out.
@@ -147,18 +141,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Each fragment is measured once, however often it is spread. Introspection counts as one field: its depth is
-    /// that of the schema, and the executor bounds it.
+    /// Each fragment is measured once, however often it is spread. What is asked about the schema itself has as many
+    /// fields as it has, and one level: types are within types, and every tool asks for them.
     fn size(&mut self, set: &'a SelectionSet) -> Result<Size, ApiError> {
         let mut whole = Size::default();
         for Positioned { node, .. } in &set.items {
             let size = match node {
-                Selection::Field(field) if field.node.name.node.starts_with("__") => {
-                    Size { fields: 1, depth: 1 }
-                }
                 Selection::Field(field) => {
                     let below = self.size(&field.node.selection_set.node)?;
-                    Size { fields: below.fields.saturating_add(1), depth: below.depth + 1 }
+                    let is_schema = field.node.name.node.starts_with("__");
+                    let depth = if is_schema { 1 } else { below.depth + 1 };
+                    Size { fields: below.fields.saturating_add(1), depth }
                 }
                 Selection::InlineFragment(fragment) => self.size(&fragment.node.selection_set.node)?,
                 Selection::FragmentSpread(spread) => {
@@ -167,6 +160,9 @@ impl<'a> Walk<'a> {
             };
             whole.fields = whole.fields.saturating_add(size.fields);
             whole.depth = whole.depth.max(size.depth);
+        }
+        if whole.fields > COMPLEXITY_MAX {
+            return Err(refused("fields", COMPLEXITY_MAX));
         }
         Ok(whole)
     }
@@ -231,6 +227,29 @@ mod tests {
         assert!(checked(&text).unwrap_err().contains("fields"));
         assert!(checked("{...a} fragment a on Query {...b} fragment b on Query {...a}").is_err());
         assert_eq!(checked("{...a ...a} fragment a on Query {x y}"), Ok(()));
+    }
+
+    #[test]
+    fn the_question_that_tools_ask_about_the_schema_is_answered() {
+        let of_types = "kind name ".to_owned() + &"ofType{kind name ".repeat(9) + &"}".repeat(9);
+        let text = format!(
+            "query IntrospectionQuery {{ __schema {{ queryType {{ name }} mutationType {{ name }} \
+             subscriptionType {{ name }} types {{ ...FullType }} directives {{ name description locations \
+             args {{ ...InputValue }} }} }} }} \
+             fragment FullType on __Type {{ kind name description fields(includeDeprecated: true) {{ name \
+             description args {{ ...InputValue }} type {{ ...TypeRef }} isDeprecated deprecationReason }} \
+             inputFields {{ ...InputValue }} interfaces {{ ...TypeRef }} enumValues(includeDeprecated: true) {{ name \
+             description isDeprecated deprecationReason }} possibleTypes {{ ...TypeRef }} }} \
+             fragment InputValue on __InputValue {{ name description type {{ ...TypeRef }} defaultValue }} \
+             fragment TypeRef on __Type {{ {of_types} }}"
+        );
+        assert_eq!(checked(&text), Ok(()));
+        let doubled = "{__schema{types{...f0}}} ".to_owned()
+            + &(0..40)
+                .map(|n| format!("fragment f{n} on __Type {{...f{0} ...f{0}}} ", n + 1))
+                .collect::<String>()
+            + "fragment f40 on __Type {name}";
+        assert!(checked(&doubled).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
-use async_graphql::{ErrorExtensions, MergedObject, Request, Response, Schema, ServerError};
+use async_graphql::{ErrorExtensions, MergedObject, Request, Response, Schema, ServerError, Value};
 
 use futures_lite::{Stream, StreamExt};
 
@@ -100,6 +100,19 @@ fn coded(error: &mut ServerError) {
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         extensions.set("code", Code::BadRequest.name());
+    }
+}
+
+/// The code that an answer is counted under: that of its first error.
+pub fn code_of(response: &Response) -> &'static str {
+    let code =
+        response.errors.first().map(|error| error.extensions.as_ref()?.get("code")).map(|code| match code {
+            Some(Value::String(code)) => Code::named(code),
+            _ => None,
+        });
+    match code {
+        None => "OK",
+        Some(code) => code.unwrap_or(Code::Internal).name(),
     }
 }
 
