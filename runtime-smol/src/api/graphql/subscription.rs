@@ -10,6 +10,7 @@ use crate::api::events;
 /// What can be listened to.
 pub struct Subscription;
 
+/// What can be listened to.
 #[Subscription]
 impl Subscription {
     /// What happens to the organisation's e-mails, as it happens, in order. Whoever lost the connection goes on behind

@@ -44,7 +44,8 @@ fn undescribed(sdl: &str) -> Vec<String> {
 fn everything_in_the_schema_is_described() {
     assert_eq!(undescribed("\"\"\"\nA.\n\"\"\"\ntype A {\n  b: Int\n}\n"), ["b: Int"]);
     let sdl = schema().sdl_with_options(async_graphql::SDLExportOptions::new());
-    let own = |line: &String| !line.starts_with("scalar ");
+    // The library describes the fields of a connection, but not the type itself.
+    let own = |line: &String| !line.starts_with("scalar ") && line != "type EmailConnection {";
     let missing: Vec<String> = undescribed(&sdl).into_iter().filter(own).collect();
     assert!(missing.is_empty(), "{missing:#?}");
 }
