@@ -110,12 +110,24 @@ impl<'o> Series<'o> {
         !self.overrides.is_empty() || self.master.as_ref().is_some_and(Master::is_recurring)
     }
 
-    /// Shows every instance that meets a range, in order within the master and within the overridden ones, until
-    /// `see` answers false. An instance without any time meets every range.
+    /// Shows every instance that meets a range, the overridden ones first, until `see` answers false. An instance
+    /// without any time meets every range.
     pub fn visit(
         &self,
         range: TimeRange,
         budget: &mut Budget,
+        see: impl FnMut(Instance<'o>) -> bool,
+    ) -> Result<(), TooMany> {
+        self.visit_of(range, budget, |_| true, see)
+    }
+
+    /// As [`Series::visit`], of those components alone that are `wanted`: a series that goes on for ever is not walked
+    /// through when none of its instances can matter.
+    pub fn visit_of(
+        &self,
+        range: TimeRange,
+        budget: &mut Budget,
+        wanted: impl Fn(&Component<'o>) -> bool,
         mut see: impl FnMut(Instance<'o>) -> bool,
     ) -> Result<(), TooMany> {
         let (from, to) = range.bounds();
@@ -124,12 +136,7 @@ impl<'o> Series<'o> {
             Some(start) => start < to && (instance.end > from || (start == instance.end && start >= from)),
             None => true,
         };
-        if let Some(master) = &self.master
-            && !self.visit_master(master, from, to, budget, &mut |i| !meets(&i) || see(i))?
-        {
-            return Ok(());
-        }
-        for o in &self.overrides {
+        for o in self.overrides.iter().filter(|o| wanted(o.component)) {
             budget.spend(1)?;
             let end = o.start.map_or(0, |start| o.length.end(start));
             let (component, length) = (o.component, o.length);
@@ -137,6 +144,12 @@ impl<'o> Series<'o> {
             if meets(&instance) && !see(instance) {
                 return Ok(());
             }
+        }
+        let Some(master) = &self.master else { return Ok(()) };
+        let in_future = self.overrides.iter().any(|o| o.and_future && wanted(o.component));
+        if wanted(master.component) || in_future {
+            let shown = |i: Instance<'o>| !meets(&i) || !wanted(i.component) || see(i);
+            self.visit_master(master, from, to, budget, shown)?;
         }
         Ok(())
     }
@@ -165,12 +178,13 @@ impl<'o> Series<'o> {
         from: Seconds,
         to: Seconds,
         budget: &mut Budget,
-        see: &mut dyn FnMut(Instance<'o>) -> bool,
-    ) -> Result<bool, TooMany> {
+        mut see: impl FnMut(Instance<'o>) -> bool,
+    ) -> Result<(), TooMany> {
         let Some(start) = master.start.filter(|_| master.is_recurring() || !self.overrides.is_empty()) else {
             let end = master.start.map_or(0, |start| master.length.end(start));
             let (component, length) = (master.component, master.length);
-            return Ok(see(Instance { component, id: None, start: master.start, end, length }));
+            see(Instance { component, id: None, start: master.start, end, length });
+            return Ok(());
         };
         // The clock on the wall is never further than this from UTC.
         const SLACK: Seconds = 2 * DAY;
@@ -195,10 +209,10 @@ impl<'o> Series<'o> {
             };
             let end = length.end(begins);
             if !see(Instance { component, id: Some(id), start: Some(begins), end, length }) {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The first beginning and the last end, in UTC, for an index: nothing of it lies outside. No end when it goes

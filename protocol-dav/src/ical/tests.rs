@@ -362,6 +362,24 @@ fn time_ranges_of_events() {
     }
 }
 
+/// A range without an end and a series without one: what cannot pass is not walked through.
+#[test]
+fn dv5_open_ranges_of_endless_series() {
+    let text = event("DTSTART:20260101T000000Z|DURATION:PT1S|RRULE:FREQ=SECONDLY|SUMMARY:x");
+    let since = "<C:time-range start='20300101T000000Z'/>";
+    let asked = |inner: &str| format!("<C:comp-filter name='VEVENT'>{inner}{since}</C:comp-filter>");
+    assert!(passes(&asked(""), &text));
+    let summary = |value: &str| {
+        asked(&format!("<C:prop-filter name='SUMMARY'><C:text-match>{value}</C:text-match></C:prop-filter>"))
+    };
+    assert!(passes(&summary("x"), &text) && !passes(&summary("y"), &text));
+    let overridden = calendar(&[
+        ("VEVENT", "DTSTART:20260101T000000Z|DURATION:PT1S|RRULE:FREQ=SECONDLY|SUMMARY:x"),
+        ("VEVENT", "RECURRENCE-ID:20310101T000000Z|DTSTART:20310101T000000Z|SUMMARY:y"),
+    ]);
+    assert!(passes(&summary("y"), &overridden));
+}
+
 #[test]
 fn time_ranges_of_to_dos_journals_and_free_busy() {
     for (name, lines, start, end, expected) in [
