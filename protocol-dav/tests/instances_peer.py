@@ -50,7 +50,7 @@ def main():
                 if kind == "EXDATE" and rng.random() < 0.7:
                     # One that is there, most often.
                     found = list(instances.xafter(start, count=rng.randint(1, 20), inc=True))
-                    time = found[-1]
+                    time = found[-1] if found else start
                 else:
                     time = start + datetime.timedelta(days=rng.randint(0, 600), hours=rng.randint(0, 5))
                 lines.append("%s;TZID=%s:%s" % (kind, name, text(time)))
