@@ -8,6 +8,7 @@ mod freebusy;
 mod moment;
 mod render;
 mod series;
+mod split;
 mod zone;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use moment::{Length, Moment};
 pub use render::render;
 pub(crate) use render::{PRODUCT, select_properties};
 pub use series::{Instance, Series};
+pub use split::{join, split};
 pub use zone::{Zone, Zones};
 
 use crate::object::{Component, ObjectFault};

@@ -63,6 +63,10 @@ pub const CALENDAR_OBJECT_MAX: usize = 1024 * 1024;
 pub const CARD_MAX: usize = 4 * 1024 * 1024;
 /// Content lines of an object.
 pub const LINES_MAX: usize = 50_000;
+/// Content lines of a file that is imported.
+pub const FILE_LINES_MAX: usize = 5_000_000;
+/// Components of a file that is imported.
+pub const FILE_COMPONENTS_MAX: usize = 500_000;
 /// Parameters of one content line.
 pub const PARAMETERS_MAX: usize = 128;
 /// Components within components.

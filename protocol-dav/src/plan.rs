@@ -18,7 +18,6 @@ pub use get::{Get, GetAnswer};
 pub use make::{Make, NewCollection};
 pub use methods::{DAV_CLASSES, allow, options};
 pub use place::{Delete, ObjectType, Put, Relocate, http_date, made, uid_conflict};
-pub(crate) use proppatch::write_empty;
 pub use proppatch::{Proppatch, apply};
 
 use crate::headers::{self, Depth, Head, Preferences};

@@ -13,8 +13,7 @@ pub use crate::request::{DataRequest, PropSet, PropertyRequest};
 
 use crate::ical::Zone;
 use crate::name::{Name, Namespace};
-use crate::plan::write_empty;
-use crate::refusal::{Condition, Status, write_condition, write_status};
+use crate::refusal::{Condition, Status, write_empty, write_propstat, write_status};
 use crate::resource::Resource;
 pub use content::content;
 use live::Live;
@@ -95,26 +94,11 @@ pub(crate) fn write_propstats(
         out.truncate(opening);
     }
     if !missing.is_empty() && !minimal {
-        write_without(&missing, Status(404), None, out);
+        write_propstat(&missing, Status(404), None, out);
     }
     for (name, condition) in refused {
-        write_without(&[name], condition.status(), Some(condition), out);
+        write_propstat(&[name], condition.status(), Some(condition), out);
     }
-}
-
-fn write_without(names: &[&Name], status: Status, condition: Option<Condition>, out: &mut String) {
-    out.push_str("<D:propstat><D:prop>");
-    for name in names {
-        write_empty(name, out);
-    }
-    out.push_str("</D:prop>");
-    write_status(status, out);
-    if let Some(condition) = condition {
-        out.push_str("<D:error>");
-        write_condition(condition, &[], out);
-        out.push_str("</D:error>");
-    }
-    out.push_str("</D:propstat>");
 }
 
 fn write_value(

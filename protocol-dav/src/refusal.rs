@@ -174,6 +174,19 @@ pub struct Refusal {
     /// What within the resource was in the way, each with its own status: the answer is then a `207`
     /// (RFC 4918 §9.6.1, §9.10.3).
     pub members: Vec<(String, Status)>,
+    /// What became of each property that a new collection was to begin with (RFC 5689 §3.5).
+    pub properties: Option<Box<FailedProperties>>,
+}
+
+/// The properties of a collection that was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedProperties {
+    /// Whether it was to be made by MKCALENDAR, whose answer has another name (RFC 4791 §9.4).
+    pub calendar: bool,
+    /// Those that cannot be set, and why.
+    pub refused: Vec<(Name, Condition)>,
+    /// The others, which were not set because of these.
+    pub others: Vec<Name>,
 }
 
 impl Refusal {
@@ -186,6 +199,7 @@ impl Refusal {
             reason,
             allow: None,
             members: Vec::new(),
+            properties: None,
         }
     }
 
@@ -216,6 +230,10 @@ impl Refusal {
             headers.push(("content-type", XML_TYPE.to_owned()));
             return Response { status: Status(207), headers, body: self.members_body() };
         }
+        if let Some(properties) = &self.properties {
+            headers.push(("content-type", XML_TYPE.to_owned()));
+            return Response { status: self.status, headers, body: properties.body() };
+        }
         let Some(condition) = self.condition else {
             headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
             return Response {
@@ -232,6 +250,66 @@ impl Refusal {
         body.push_str("</D:responsedescription></D:error>\n");
         Response { status: self.status, headers, body: body.into_bytes() }
     }
+}
+
+impl FailedProperties {
+    fn body(&self) -> Vec<u8> {
+        let tag = if self.calendar { "C:mkcalendar-response" } else { "D:mkcol-response" };
+        let mut body = format!("{XML_DECLARATION}<{tag}{DECLARATIONS}>");
+        for (name, condition) in &self.refused {
+            write_propstat(&[name], condition.status(), Some(*condition), &mut body);
+        }
+        if !self.others.is_empty() {
+            let names: Vec<&Name> = self.others.iter().collect();
+            write_propstat(&names, Status(424), None, &mut body);
+        }
+        body.push_str(&format!("</{tag}>\n"));
+        body.into_bytes()
+    }
+}
+
+/// `DAV:propstat` that says the same of several properties, without their values (RFC 4918 §14.22).
+pub(crate) fn write_propstat(
+    names: &[&Name],
+    status: Status,
+    condition: Option<Condition>,
+    out: &mut String,
+) {
+    out.push_str("<D:propstat><D:prop>");
+    for (at, name) in names.iter().enumerate() {
+        if !names[..at].contains(name) {
+            write_empty(name, out);
+        }
+    }
+    out.push_str("</D:prop>");
+    write_status(status, out);
+    if let Some(condition) = condition {
+        out.push_str("<D:error>");
+        write_condition(condition, &[], out);
+        out.push_str("</D:error>");
+    }
+    out.push_str("</D:propstat>");
+}
+
+/// The empty element of a name, whatever its namespace.
+pub(crate) fn write_empty(name: &Name, out: &mut String) {
+    out.push('<');
+    match name.namespace.prefix() {
+        Some(prefix) => {
+            out.push_str(prefix);
+            out.push(':');
+            out.push_str(&name.local);
+        }
+        None if name.namespace == Namespace::None => out.push_str(&name.local),
+        None => {
+            out.push_str("x:");
+            out.push_str(&name.local);
+            out.push_str(" xmlns:x=\"");
+            crate::xml::escape_attribute(name.namespace.uri(), out);
+            out.push('"');
+        }
+    }
+    out.push_str("/>");
 }
 
 impl Refusal {

@@ -37,6 +37,12 @@ pub fn parse(text: &str) -> Result<Component<'_>, ObjectFault> {
     if card.is("VCARD") { Ok(card) } else { Err(ObjectFault::Malformed) }
 }
 
+/// The cards of a file, each of which may then be checked.
+pub fn split(text: &str) -> Result<Vec<Component<'_>>, ObjectFault> {
+    let cards = Component::parse_file(text)?;
+    if cards.iter().all(|card| card.is("VCARD")) { Ok(cards) } else { Err(ObjectFault::Malformed) }
+}
+
 /// The version that a vCard says it is in; none for others than 3.0 and 4.0.
 pub fn version(card: &Component<'_>) -> Option<CardVersion> {
     match card.value("VERSION") {

@@ -55,26 +55,29 @@ fn top_passes(
     if candidates.peek().is_none() {
         return Ok(false);
     }
-    let alarms = components.iter().any(|inner| {
-        matches!(&inner.test, ComponentTest::Passes { time_range: Some(_), .. } if &*inner.name == "VALARM")
-    });
-    // Without a range each component is looked at once, as it is written.
+    let is_timed = |inner: &ComponentFilter| matches!(&inner.test, ComponentTest::Passes { time_range: Some(_), .. } if &*inner.name == "VALARM");
+    // What does not depend on when an instance is, is asked of each component once.
+    let plain = |c: &Component<'_>| {
+        properties.iter().all(|p| property_passes(p, c, zones))
+            && components
+                .iter()
+                .filter(|inner| !is_timed(inner))
+                .all(|inner| inner_passes(inner, c, None, zones))
+    };
+    let alarms = components.iter().any(is_timed);
     let Some(range) = time_range.or(alarms.then_some(TimeRange { start: None, end: None })) else {
-        let plain = |c: &Component<'_>| {
-            properties.iter().all(|p| property_passes(p, c, zones))
-                && components.iter().all(|inner| inner_passes(inner, c, None, zones))
-        };
         return Ok(candidates.any(plain));
     };
     let series = Series::of(object, &filter.name, zones);
     // An alarm may go off long before or after its instance; what has a range of its own says where to look.
     let window = if alarms { alarm_window(components, range) } else { range };
     let mut passed = false;
-    series.visit(widened(window), budget, |instance| {
-        let component = instance.component;
+    series.visit_of(widened(window), budget, plain, |instance| {
         passed = (time_range.is_none() || instance_meets(&instance, range, zones))
-            && properties.iter().all(|p| property_passes(p, component, zones))
-            && components.iter().all(|inner| inner_passes(inner, component, Some(&instance), zones));
+            && components
+                .iter()
+                .filter(|inner| is_timed(inner))
+                .all(|inner| inner_passes(inner, instance.component, Some(&instance), zones));
         !passed
     })?;
     Ok(passed)

@@ -110,12 +110,15 @@ impl Length {
         }
     }
 
-    /// No less than it ever comes to.
-    pub fn most(self) -> Seconds {
-        match self {
-            Length::Unsaid => DAY,
-            Length::Exact(seconds) | Length::Local(seconds) => seconds + DAY,
-            Length::Nominal { days, seconds } => (days + 1) * DAY + seconds,
-        }
+    /// No less than it ever comes to, on any clock: a day may be some hours longer where the clock is set back.
+    pub fn most(self, is_date: bool) -> Seconds {
+        const SET_BACK: Seconds = 3 * 3_600;
+        SET_BACK
+            + match self {
+                Length::Unsaid if is_date => DAY,
+                Length::Unsaid => 0,
+                Length::Exact(seconds) | Length::Local(seconds) => seconds,
+                Length::Nominal { days, seconds } => days * DAY + seconds,
+            }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::moment::{Length, Moment};
-use super::zone::Zones;
+use super::zone::{Zone, Zones};
 use crate::object::{Component, Property};
 use crate::recur::{Budget, Occurrences, Rule, TooMany, Until};
 use crate::request::TimeRange;
@@ -43,9 +43,10 @@ struct Override<'o> {
 }
 
 impl Override<'_> {
-    /// How much later it begins than the instance it takes the place of.
-    fn shift(&self) -> Seconds {
-        self.start.map_or(0, |start| start.local - self.id.local)
+    /// How much later it begins than the instance it takes the place of, on the clock of its series: it may itself
+    /// be written in another zone.
+    fn shift(&self, zone: &Zone) -> Seconds {
+        self.start.map_or(0, |start| zone.to_local(start.utc()) - zone.to_local(self.id.utc()))
     }
 }
 
@@ -110,12 +111,24 @@ impl<'o> Series<'o> {
         !self.overrides.is_empty() || self.master.as_ref().is_some_and(Master::is_recurring)
     }
 
-    /// Shows every instance that meets a range, in order within the master and within the overridden ones, until
-    /// `see` answers false. An instance without any time meets every range.
+    /// Shows every instance that meets a range, the overridden ones first, until `see` answers false. An instance
+    /// without any time meets every range.
     pub fn visit(
         &self,
         range: TimeRange,
         budget: &mut Budget,
+        see: impl FnMut(Instance<'o>) -> bool,
+    ) -> Result<(), TooMany> {
+        self.visit_of(range, budget, |_| true, see)
+    }
+
+    /// As [`Series::visit`], of those components alone that are `wanted`: a series that goes on for ever is not walked
+    /// through when none of its instances can matter.
+    pub fn visit_of(
+        &self,
+        range: TimeRange,
+        budget: &mut Budget,
+        wanted: impl Fn(&Component<'o>) -> bool,
         mut see: impl FnMut(Instance<'o>) -> bool,
     ) -> Result<(), TooMany> {
         let (from, to) = range.bounds();
@@ -124,12 +137,7 @@ impl<'o> Series<'o> {
             Some(start) => start < to && (instance.end > from || (start == instance.end && start >= from)),
             None => true,
         };
-        if let Some(master) = &self.master
-            && !self.visit_master(master, from, to, budget, &mut |i| !meets(&i) || see(i))?
-        {
-            return Ok(());
-        }
-        for o in &self.overrides {
+        for o in self.overrides.iter().filter(|o| wanted(o.component)) {
             budget.spend(1)?;
             let end = o.start.map_or(0, |start| o.length.end(start));
             let (component, length) = (o.component, o.length);
@@ -137,6 +145,12 @@ impl<'o> Series<'o> {
             if meets(&instance) && !see(instance) {
                 return Ok(());
             }
+        }
+        let Some(master) = &self.master else { return Ok(()) };
+        let in_future = self.overrides.iter().any(|o| o.and_future && wanted(o.component));
+        if wanted(master.component) || in_future {
+            let shown = |i: Instance<'o>| !meets(&i) || !wanted(i.component) || see(i);
+            self.visit_master(master, from, to, budget, shown)?;
         }
         Ok(())
     }
@@ -165,20 +179,24 @@ impl<'o> Series<'o> {
         from: Seconds,
         to: Seconds,
         budget: &mut Budget,
-        see: &mut dyn FnMut(Instance<'o>) -> bool,
-    ) -> Result<bool, TooMany> {
+        mut see: impl FnMut(Instance<'o>) -> bool,
+    ) -> Result<(), TooMany> {
         let Some(start) = master.start.filter(|_| master.is_recurring() || !self.overrides.is_empty()) else {
             let end = master.start.map_or(0, |start| master.length.end(start));
             let (component, length) = (master.component, master.length);
-            return Ok(see(Instance { component, id: None, start: master.start, end, length }));
+            see(Instance { component, id: None, start: master.start, end, length });
+            return Ok(());
         };
-        // The clock on the wall is never further than this from UTC.
-        const SLACK: Seconds = 2 * DAY;
+        // Where the clock is changed, a time may be shown this much earlier or later than the offset says.
+        const SLACK: Seconds = 3 * 3_600;
         let futures: Vec<&Override<'o>> = self.overrides.iter().filter(|o| o.and_future).collect();
-        let longest = futures.iter().map(|o| o.length.most() + o.shift().max(0)).chain([master.most()]);
-        let earliest = futures.iter().map(|o| o.shift().min(0)).chain([0]).min().unwrap_or(0);
-        let low = from.saturating_sub(longest.max().unwrap_or(0)).saturating_sub(SLACK);
-        let high = to.saturating_add(SLACK).saturating_sub(earliest);
+        let longest = futures
+            .iter()
+            .map(|o| o.length.most(start.is_date) + o.shift(start.zone).max(0))
+            .chain([master.most()]);
+        let earliest = futures.iter().map(|o| o.shift(start.zone).min(0)).chain([0]).min().unwrap_or(0);
+        let low = start.zone.to_local(from).saturating_sub(longest.max().unwrap_or(0)).saturating_sub(SLACK);
+        let high = start.zone.to_local(to).saturating_add(SLACK).saturating_sub(earliest);
         let mut times = Merged::of(master, start, low, high, budget)?;
         while let Some((local, own_length)) = times.next(budget)? {
             let id = start.at(local);
@@ -190,15 +208,15 @@ impl<'o> Series<'o> {
             }
             let future = futures.iter().rev().find(|o| o.id.utc() <= utc);
             let (component, begins, length) = match future {
-                Some(o) => (o.component, id.at(local + o.shift()), o.length),
+                Some(o) => (o.component, id.at(local + o.shift(start.zone)), o.length),
                 None => (master.component, id, own_length.unwrap_or(master.length)),
             };
             let end = length.end(begins);
             if !see(Instance { component, id: Some(id), start: Some(begins), end, length }) {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The first beginning and the last end, in UTC, for an index: nothing of it lies outside. No end when it goes
@@ -214,13 +232,20 @@ impl<'o> Series<'o> {
         let Some(master) = &self.master else { return (first, last) };
         let Some(start) = master.start else { return (None, None) };
         first = Some(first.map_or(start.utc(), |first| first.min(start.utc())));
-        let shifts = self.overrides.iter().filter(|o| o.and_future).map(|o| (o.shift(), o.length.most()));
+        let shifts = self
+            .overrides
+            .iter()
+            .filter(|o| o.and_future)
+            .map(|o| (o.shift(start.zone), o.length.most(start.is_date)));
         let (mut earliest, mut latest) = (0, master.most());
         for (shift, length) in shifts {
             earliest = earliest.min(shift);
             latest = latest.max(shift.max(0) + length);
         }
-        let dates = master.dates.iter().map(|(date, length)| date + length.map_or(0, Length::most));
+        let dates = master
+            .dates
+            .iter()
+            .map(|(date, length)| date + length.map_or(0, |length| length.most(start.is_date)));
         let first_date = master.dates.iter().map(|(date, _)| start.at(*date).utc()).min();
         first = first.map(|first| first.min(first_date.unwrap_or(first)) + earliest);
         if !master.is_recurring() {
@@ -282,8 +307,9 @@ impl<'o> Master<'o> {
 
     /// No less than any instance lasts.
     fn most(&self) -> Seconds {
-        let dates = self.dates.iter().filter_map(|(_, length)| *length);
-        dates.map(Length::most).chain([self.length.most()]).max().unwrap_or(DAY)
+        let is_date = self.start.is_some_and(|start| start.is_date);
+        let lengths = self.dates.iter().filter_map(|(_, length)| *length).chain([self.length]);
+        lengths.map(|length| length.most(is_date)).max().unwrap_or(DAY)
     }
 }
 

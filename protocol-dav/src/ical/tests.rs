@@ -130,6 +130,22 @@ fn this_and_future() {
 }
 
 #[test]
+fn this_and_future_in_another_zone() {
+    let text = calendar(&[
+        ("VEVENT", "DTSTART;TZID=America/New_York:20260601T090000|DURATION:PT1H|RRULE:FREQ=DAILY;COUNT=3"),
+        (
+            "VEVENT",
+            "RECURRENCE-ID;RANGE=THISANDFUTURE:20260602T130000Z|DTSTART;TZID=Europe/Berlin:20260602T160000\
+             |DURATION:PT1H",
+        ),
+    ]);
+    assert_eq!(
+        starts(&text, "20260101T000000Z", "20270101T000000Z"),
+        ["20260601T130000Z", "20260602T140000Z", "20260603T140000Z"]
+    );
+}
+
+#[test]
 fn the_first_instance_is_dtstart_whatever_the_rule_says() {
     let text = event("DTSTART:20260101T100000Z|RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=3|DURATION:PT1H");
     assert_eq!(
@@ -362,6 +378,24 @@ fn time_ranges_of_events() {
     }
 }
 
+/// A range without an end and a series without one: what cannot pass is not walked through.
+#[test]
+fn dv5_open_ranges_of_endless_series() {
+    let text = event("DTSTART:20260101T000000Z|DURATION:PT1S|RRULE:FREQ=SECONDLY|SUMMARY:x");
+    let since = "<C:time-range start='20300101T000000Z'/>";
+    let asked = |inner: &str| format!("<C:comp-filter name='VEVENT'>{inner}{since}</C:comp-filter>");
+    assert!(passes(&asked(""), &text));
+    let summary = |value: &str| {
+        asked(&format!("<C:prop-filter name='SUMMARY'><C:text-match>{value}</C:text-match></C:prop-filter>"))
+    };
+    assert!(passes(&summary("x"), &text) && !passes(&summary("y"), &text));
+    let overridden = calendar(&[
+        ("VEVENT", "DTSTART:20260101T000000Z|DURATION:PT1S|RRULE:FREQ=SECONDLY|SUMMARY:x"),
+        ("VEVENT", "RECURRENCE-ID:20310101T000000Z|DTSTART:20310101T000000Z|SUMMARY:y"),
+    ]);
+    assert!(passes(&summary("y"), &overridden));
+}
+
 #[test]
 fn time_ranges_of_to_dos_journals_and_free_busy() {
     for (name, lines, start, end, expected) in [
@@ -527,6 +561,25 @@ fn parts_of_an_object() {
     )
     .unwrap();
     assert!(text.contains("FREEBUSY:20260102T000000Z/PT1H\r\n") && !text.contains("20260105"), "{text}");
+}
+
+#[test]
+fn files_of_many_events() {
+    let zone = "BEGIN:VTIMEZONE\r\nTZID:Here\r\nEND:VTIMEZONE\r\n";
+    let file = calendar(&[
+        ("VEVENT", "DTSTART;TZID=Here:20260101T100000|SUMMARY:a"),
+        ("VEVENT", "RECURRENCE-ID;TZID=Here:20260102T100000|DTSTART:20260101T100000Z"),
+        ("VTODO", "SUMMARY:b"),
+    ]);
+    let file = file.replacen("BEGIN:VEVENT", &format!("{zone}BEGIN:VEVENT"), 1)
+        + &event("DTSTART:20260101T100000Z").replace("UID:1", "UID:2");
+    let objects = split(&file).unwrap();
+    let kinds: Vec<Vec<&str>> =
+        objects.iter().map(|o| o.components.iter().map(|c| &*c.name).collect()).collect();
+    assert_eq!(kinds, [vec!["VTIMEZONE", "VEVENT", "VEVENT"], vec!["VTODO"], vec!["VEVENT"]]);
+    assert_eq!(split(&join(&objects).to_string()).unwrap().len(), 3);
+    assert_eq!(join(&[objects[0].clone(), objects[0].clone()]).components.len(), 5);
+    assert!(split("BEGIN:VCARD\r\nEND:VCARD\r\n").is_err() && split("x").is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an attendee's changes make (RFC 6638 §3.2.2): answers to the organizer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::parts::{
     attendee, instance, is_cancelled, is_servers, message, participation, scheduled, user,
@@ -109,22 +109,29 @@ fn answers(old: Option<&Component<'_>>, new: &Component<'_>, me: Party<'_>) -> V
     }
     // An instance that is left out is one that one does not go to.
     if let (Some(old), Some(master)) = (old, after.get(&None)) {
-        let excluded = |object: &Component<'_>| -> Vec<String> {
-            let masters = scheduled(object).filter(|c| c.property("RECURRENCE-ID").is_none());
-            masters
-                .flat_map(|c| c.all("EXDATE"))
-                .flat_map(|p| p.value().split(',').map(|v| v.trim().to_owned()).collect::<Vec<_>>())
-                .collect()
-        };
         let known = excluded(old);
+        let zones = Zones::of(new, &Zone::Utc);
         for property in master.all("EXDATE") {
-            for value in property.value().split(',').map(str::trim).filter(|v| !known.iter().any(|k| k == v))
-            {
-                answers.extend(left_out(master, property, value, me));
+            for value in property.value().split(',').map(str::trim) {
+                let moment = Moment::read(property, value, &zones).map(Moment::utc);
+                if moment.is_some_and(|moment| !known.contains(&moment)) {
+                    answers.extend(left_out(master, property, value, me));
+                }
             }
         }
     }
     answers
+}
+
+/// The instances that an object leaves out, however they are written.
+fn excluded(object: &Component<'_>) -> HashSet<Seconds> {
+    let zones = Zones::of(object, &Zone::Utc);
+    let mut excluded = HashSet::new();
+    for property in scheduled(object).flat_map(|c| c.all("EXDATE")) {
+        let moments = property.value().split(',').filter_map(|v| Moment::read(property, v.trim(), &zones));
+        excluded.extend(moments.map(Moment::utc));
+    }
+    excluded
 }
 
 fn left_out(

@@ -194,6 +194,9 @@ fn attendees_answer_about_one_instance() {
         "{}",
         message.text
     );
+    // The same written otherwise is no news.
+    let otherwise = left_out.replace("EXDATE:20260112T100000Z", "EXDATE;TZID=Europe/Berlin:20260112T110000");
+    assert_eq!(sent(Some(&left_out), Some(&otherwise), BOB), [] as [&str; 0]);
     let one = "RECURRENCE-ID:20260113T100000Z|DTSTART:20260113T100000Z|DTEND:20260113T110000Z|SEQUENCE:1\
                |ATTENDEE:mailto:ann@h.example|ATTENDEE;PARTSTAT=TENTATIVE:mailto:bob@h.example";
     let extra = object(&[one]);

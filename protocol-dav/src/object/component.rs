@@ -26,13 +26,27 @@ impl<'a> Component<'a> {
         objects.pop().ok_or(ObjectFault::Malformed)
     }
 
-    /// Reads a text of at most so many components, one after the other.
+    /// Reads a text of at most so many components, one after the other, all together within the limits of one.
     pub fn parse_all(text: &'a str, most: usize) -> Result<Vec<Component<'a>>, ObjectFault> {
+        Component::parse_within(text, most, limits::LINES_MAX, limits::COMPONENTS_MAX)
+    }
+
+    /// Reads a file that somebody brings along: of many components, or of one with many in it.
+    pub fn parse_file(text: &'a str) -> Result<Vec<Component<'a>>, ObjectFault> {
+        Component::parse_within(text, usize::MAX, limits::FILE_LINES_MAX, limits::FILE_COMPONENTS_MAX)
+    }
+
+    fn parse_within(
+        text: &'a str,
+        most: usize,
+        lines_max: usize,
+        components_max: usize,
+    ) -> Result<Vec<Component<'a>>, ObjectFault> {
         let mut open: Vec<Component<'a>> = Vec::new();
         let mut done: Vec<Component<'a>> = Vec::new();
         let mut components = 0;
         for (count, line) in Lines(text).enumerate() {
-            if count == limits::LINES_MAX {
+            if count == lines_max {
                 return Err(ObjectFault::TooLarge);
             }
             // Some clients end with an empty line, and some write one between properties.
@@ -42,7 +56,7 @@ impl<'a> Component<'a> {
             let property = Property::read(line)?;
             if property.is("BEGIN") {
                 components += 1;
-                if components > limits::COMPONENTS_MAX || open.len() == limits::COMPONENT_DEPTH_MAX {
+                if components > components_max || open.len() == limits::COMPONENT_DEPTH_MAX {
                     return Err(ObjectFault::TooLarge);
                 }
                 open.push(Component::new(property.value().trim()));

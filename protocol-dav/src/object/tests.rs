@@ -114,6 +114,18 @@ fn dv8_each_limit_holds_and_one_past_it_is_refused() {
 }
 
 #[test]
+fn files_may_be_longer_than_objects() {
+    let file = "BEGIN:A\r\nEND:A\r\n".repeat(limits::COMPONENTS_MAX + 1);
+    assert_eq!(Component::parse_file(&file).unwrap().len(), limits::COMPONENTS_MAX + 1);
+    let past = "BEGIN:A\r\nEND:A\r\n".repeat(limits::FILE_COMPONENTS_MAX + 1);
+    assert_eq!(Component::parse_file(&past), Err(ObjectFault::TooLarge));
+    assert!(Component::parse_file(&past[16..]).is_ok());
+    let lines = |count: usize| format!("BEGIN:A\r\n{}END:A\r\n", "\r\n".repeat(count - 2));
+    assert!(Component::parse_file(&lines(limits::FILE_LINES_MAX)).is_ok());
+    assert_eq!(Component::parse_file(&lines(limits::FILE_LINES_MAX + 1)), Err(ObjectFault::TooLarge));
+}
+
+#[test]
 fn values() {
     assert_eq!(unescape_text("a\\nb\\N\\,\\;\\\\\\q\\"), "a\nb\n,;\\\\q\\");
     let text = "a\nb,c;d\\";

@@ -6,9 +6,10 @@ use crate::limits;
 use crate::name::Namespace;
 use crate::path::{Area, Path, PathKind};
 use crate::precondition::Preconditions;
-use crate::refusal::{Condition, Refusal, Response, Status};
+use crate::refusal::{Condition, FailedProperties, Refusal, Response, Status};
 use crate::request::MakeBody;
 use crate::resource::{Components, DeadProperty, Kind};
+use crate::xml::Element;
 
 /// A collection to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Make {
         body: MakeBody,
         preconditions: Preconditions,
     ) -> Result<Make, Refusal> {
-        let types = body.types.unwrap_or_default();
+        let types = body.types.as_deref().unwrap_or_default();
         let says = |namespace: &Namespace, local| types.iter().any(|name| name.is(namespace, local));
         let wants_calendar = calendar || says(&Namespace::CalDav, "calendar");
         let wants_book = says(&Namespace::CardDav, "addressbook");
@@ -64,13 +65,7 @@ impl Make {
             (Some(Area::Files), PathKind::File) if !wants_calendar && !wants_book => NewCollection::Folder,
             _ => return Err(location(&path)),
         };
-        let mut properties = Vec::new();
-        for element in &body.properties {
-            let property = checked(element)
-                .map_err(|condition| Refusal::condition(condition, "one of the properties cannot be set"))?;
-            properties.retain(|before: &DeadProperty| before.name != property.name);
-            properties.push(property);
-        }
+        let properties = checked_all(&body.properties, calendar)?;
         if properties.len() > limits::DEAD_PROPERTIES_MAX {
             return Err(Refusal::status(507, "there are too many properties"));
         }
@@ -100,6 +95,26 @@ impl Make {
         let headers = vec![("cache-control", "no-cache".to_owned())];
         Response { status: Status(201), headers, body: Vec::new() }
     }
+}
+
+/// The properties to begin with; when one of them cannot be set, the collection is not made, and the answer says
+/// what became of each.
+fn checked_all(elements: &[Element], calendar: bool) -> Result<Vec<DeadProperty>, Refusal> {
+    let mut properties: Vec<DeadProperty> = Vec::new();
+    let mut failed = FailedProperties { calendar, refused: Vec::new(), others: Vec::new() };
+    for element in elements {
+        match checked(element) {
+            Ok(property) => {
+                properties.retain(|before| before.name != property.name);
+                properties.push(property);
+            }
+            Err(condition) => failed.refused.push((element.name.clone(), condition)),
+        }
+    }
+    let Some((_, condition)) = failed.refused.first() else { return Ok(properties) };
+    let refusal = Refusal::condition(*condition, "one of the properties cannot be set");
+    failed.others = properties.into_iter().map(|property| property.name).collect();
+    Err(Refusal { properties: Some(Box::new(failed)), ..refusal })
 }
 
 fn components(names: Option<&[String]>) -> Result<Components, Refusal> {

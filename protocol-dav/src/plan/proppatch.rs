@@ -6,12 +6,10 @@ use crate::limits;
 use crate::name::{DECLARATIONS, Name, Namespace};
 use crate::path::Path;
 use crate::precondition::Preconditions;
-use crate::refusal::{
-    Condition, Refusal, Response, Status, XML_DECLARATION, XML_TYPE, write_condition, write_status,
-};
+use crate::refusal::{Condition, Refusal, Response, Status, XML_DECLARATION, XML_TYPE, write_propstat};
 use crate::request::Update;
 use crate::resource::DeadProperty;
-use crate::xml::{Element, escape_attribute, text_element};
+use crate::xml::{Element, text_element};
 
 /// Changes of a resource's properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,52 +60,14 @@ impl Proppatch {
         let names: Vec<&Name> = self.updates.iter().map(|(name, _)| name).collect();
         let status = Status(if self.refused.is_empty() { 200 } else { 424 });
         if !names.is_empty() {
-            propstat(&names, status, None, &mut out);
+            write_propstat(&names, status, None, &mut out);
         }
         for (name, condition) in &self.refused {
-            propstat(&[name], condition.status(), Some(*condition), &mut out);
+            write_propstat(&[name], condition.status(), Some(*condition), &mut out);
         }
         out.push_str("</D:response></D:multistatus>\n");
         Response { status: Status(207), headers, body: out.into_bytes() }
     }
-}
-
-fn propstat(names: &[&Name], status: Status, condition: Option<Condition>, out: &mut String) {
-    out.push_str("<D:propstat><D:prop>");
-    for (at, name) in names.iter().enumerate() {
-        if !names[..at].contains(name) {
-            write_empty(name, out);
-        }
-    }
-    out.push_str("</D:prop>");
-    write_status(status, out);
-    if let Some(condition) = condition {
-        out.push_str("<D:error>");
-        write_condition(condition, &[], out);
-        out.push_str("</D:error>");
-    }
-    out.push_str("</D:propstat>");
-}
-
-/// The empty element of a name, whatever its namespace.
-pub(crate) fn write_empty(name: &Name, out: &mut String) {
-    out.push('<');
-    match name.namespace.prefix() {
-        Some(prefix) => {
-            out.push_str(prefix);
-            out.push(':');
-            out.push_str(&name.local);
-        }
-        None if name.namespace == Namespace::None => out.push_str(&name.local),
-        None => {
-            out.push_str("x:");
-            out.push_str(&name.local);
-            out.push_str(" xmlns:x=\"");
-            escape_attribute(name.namespace.uri(), out);
-            out.push('"');
-        }
-    }
-    out.push_str("/>");
 }
 
 /// A property that can be kept, or why it cannot.

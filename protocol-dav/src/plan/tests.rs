@@ -160,6 +160,12 @@ fn new_collections() {
         assert_eq!(condition(make(target, &typed(types))), Some(expected), "{target} {types}");
     }
 
+    let twisted = typed("<D:collection/>").replace("<D:displayname>", "<D:getetag/><D:displayname>");
+    let refusal = make("/dav/files/a@h.example/x/", &twisted).unwrap_err().response();
+    let root = crate::xml::parse(&refusal.body).unwrap();
+    assert!(refusal.status == Status(403) && root.is(&Namespace::Dav, "mkcol-response"));
+    assert_eq!(root.elements().count(), 2);
+
     let with_components = |names: &[&str]| {
         let comps: String = names.iter().map(|name| format!("<C:comp name='{name}'/>")).collect();
         let body = format!(

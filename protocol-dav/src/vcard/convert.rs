@@ -14,6 +14,12 @@ const RENAMED: [(&str, &str); 4] = [
     ("GENDER", "X-GENDER"),
 ];
 
+/// Whether the value of a property can be octets, which the versions write differently. Of others, a UID for one,
+/// a value that looks like octets is what it is.
+fn is_binary(name: &str) -> bool {
+    matches!(name, "PHOTO" | "LOGO" | "SOUND" | "KEY") || name.starts_with("X-")
+}
+
 /// The card in another version; in its own it stays as it is.
 pub fn convert<'c>(card: &Component<'c>, to: CardVersion) -> Component<'c> {
     if version(card) == Some(to) {
@@ -129,7 +135,7 @@ fn property_to_v4(property: &Property<'_>, name: &str) -> Property<'static> {
     };
     let mut value = property.value().to_owned();
     match new_name.to_ascii_uppercase().as_str() {
-        _ if encoding == "b" || encoding == "base64" => {
+        _ if is_binary(name) && (encoding == "b" || encoding == "base64") => {
             let kind = types.drain(..).find(|one| one != "pref").unwrap_or_default();
             let octets: String = value.chars().filter(|c| !c.is_ascii_whitespace()).collect();
             value = format!("data:{};base64,{octets}", media_type(name, &kind));
@@ -232,7 +238,7 @@ fn property_to_v3(property: &Property<'_>, name: &str, preferred: bool, out: &mu
         }
         _ => {}
     }
-    if let Some((media_type, octets)) = data_uri(&value) {
+    if let Some((media_type, octets)) = data_uri(&value).filter(|_| is_binary(name)) {
         parameters.retain(|(name, _)| !name.eq_ignore_ascii_case("VALUE"));
         parameters.push(("ENCODING".to_owned(), "b".to_owned()));
         types.extend(short_type(media_type));

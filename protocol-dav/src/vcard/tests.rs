@@ -113,6 +113,7 @@ const BOTH_WAYS: &[(&str, &str)] = &[
     ("KEY;ENCODING=b;TYPE=PGP:AAAA", "KEY:data:application/pgp-keys;base64,AAAA"),
     ("SOUND;ENCODING=b;TYPE=OGG:AAAA", "SOUND:data:audio/ogg;base64,AAAA"),
     ("PHOTO;VALUE=uri:https://h.example/a.png", "PHOTO;VALUE=uri:https://h.example/a.png"),
+    ("NOTE:data:image/png;base64,AAAA", "NOTE:data:image/png;base64,AAAA"),
     ("BDAY:1815-12-10", "BDAY:18151210"),
     ("BDAY;X-APPLE-OMIT-YEAR=1604:1604-12-10", "BDAY:--1210"),
     ("BDAY;VALUE=text:around 1815", "BDAY;VALUE=text:around 1815"),
