@@ -72,6 +72,28 @@ fn fields() -> Vec<(&'static str, &'static str, Told)> {
             NotFound,
         ),
         ("deleteTemplate", "mutation($template: ID!) { deleteTemplate(id: $template) }", NotFound),
+        ("domains", "{ domains { name } }", Own),
+        ("mailboxes", "{ mailboxes { address } }", Nothing),
+        (
+            "createMailbox",
+            "mutation($new: String!) { createMailbox(address: $new, password: \"a long one\") { address } }",
+            NotFound,
+        ),
+        (
+            "updateMailbox",
+            "mutation($mailbox: String!) { updateMailbox(address: $mailbox, disabled: true) { address } }",
+            NotFound,
+        ),
+        ("deleteMailbox", "mutation($mailbox: String!) { deleteMailbox(address: $mailbox) }", NotFound),
+        ("aliases", "{ aliases { address } }", Nothing),
+        (
+            "addAlias",
+            "mutation($new: String!) { addAlias(address: $new, targets: [\"a@other.test\"]) { address } }",
+            NotFound,
+        ),
+        ("deleteAlias", "mutation($alias: String!) { deleteAlias(address: $alias) }", NotFound),
+        ("queue", "{ queue { id } }", Nothing),
+        ("actOnJob", "mutation($job: ID!) { actOnJob(id: $job, action: CANCEL) { id } }", NotFound),
     ]
 }
 
@@ -129,6 +151,7 @@ fn victim(inbox: &Inbox) -> (User, Value) {
             "mutation { createApiKey(name: \"x\", scopes: [READ]) { apiKey { id } } }",
             "/data/createApiKey/apiKey/id",
         ),
+        "mailbox": "bob@example.test", "alias": "alias@example.test", "new": "new@example.test",
     });
     (user, ids)
 }
@@ -159,6 +182,7 @@ fn ti1_another_organisation_is_told_what_it_would_be_told_of_what_never_was() {
         "email": "0123456789abcdefghjkmnpqrs", "webhook": "0123456789abcdefghjkmnpqrs",
         "template": "0123456789abcdefghjkmnpqrs", "key": "0123456789abcdefghjkmnpqrs",
         "job": "0123456789abcdefghjkmnpqrs",
+        "mailbox": "bob@never.test", "alias": "alias@never.test", "new": "new@never.test",
     });
     let before = seen(&owner);
     // What the other organisation makes of its own comes last: the lists must be empty before.
