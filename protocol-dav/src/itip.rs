@@ -19,6 +19,9 @@ pub use freebusy::{FreeBusyRequest, Recipient, schedule_response};
 pub use mail::Mail;
 pub use receive::{Received, receive};
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use protocol_core::address::Canonical;
 
 use crate::limits;
@@ -107,8 +110,8 @@ pub struct Message {
     pub recipient_uri: String,
     /// Their canonical address; none when it is no mail address, so that it cannot be delivered (`3.7`).
     pub recipient: Option<String>,
-    /// The iCalendar object with its METHOD.
-    pub text: String,
+    /// The iCalendar object with its METHOD; shared by all recipients who get the same.
+    pub text: Arc<str>,
 }
 
 /// What a change comes to.
@@ -181,14 +184,15 @@ fn check_organizers(old: Option<&Component<'_>>, new: &Component<'_>) -> Result<
 /// delivered, `1.1` sent by mail, `3.7` no such user, `5.1` cannot be delivered. The status of an organizer is about
 /// the reply to them.
 pub fn with_status(object: &Component<'_>, statuses: &[(&str, &str)]) -> String {
+    let statuses: HashMap<String, &str> =
+        statuses.iter().map(|(uri, status)| (parts::user(uri), *status)).collect();
     let mut object = object.clone();
     for component in object.components.iter_mut().filter(|c| parts::is_scheduled(c)) {
         for property in &mut component.properties {
             if !property.is("ATTENDEE") && !property.is("ORGANIZER") {
                 continue;
             }
-            let user = parts::user(property.value());
-            if let Some((_, status)) = statuses.iter().find(|(uri, _)| parts::user(uri) == user) {
+            if let Some(status) = statuses.get(&parts::user(property.value())) {
                 *property = property.with_parameter("SCHEDULE-STATUS", Some(status));
             }
         }

@@ -77,6 +77,8 @@ pub const COMPONENTS_MAX: usize = 4_096;
 pub const ATTENDEES_MAX: usize = 1_000;
 /// Instances that one object yields in an expansion (`CALDAV:max-instances`).
 pub const INSTANCES_MAX: usize = 1_000;
+/// Octets of the instances that one object is expanded to: each carries all its text along.
+pub const EXPANDED_OCTETS_MAX: usize = 8 * 1024 * 1024;
 /// Steps of work that the expansion of one object may take: candidates looked at, of any rule.
 pub const EXPANSION_STEPS_MAX: u64 = 400_000;
 /// Octets of a UID of a calendar object or a vCard.

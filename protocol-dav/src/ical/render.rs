@@ -3,6 +3,7 @@
 use super::moment::{Length, Moment};
 use super::series::{Instance, Series};
 use super::zone::{Zone, Zones};
+use crate::limits;
 use crate::object::{Component, Property};
 use crate::recur::{Budget, TooMany};
 use crate::request::{CalendarDataRequest, ComponentSelection, PropertySelection, Selected, TimeRange};
@@ -51,10 +52,15 @@ fn expanded<'c>(
     out.components.extend(
         object.components.iter().filter(|c| !c.is("VTIMEZONE") && !RECURRING.contains(&&*c.name)).cloned(),
     );
+    let mut octets = 0;
     for name in RECURRING {
         let series = Series::of(object, name, zones);
         let recurring = series.is_recurring();
         for instance in series.instances(range, budget)? {
+            octets += instance.component.octets();
+            if octets > limits::EXPANDED_OCTETS_MAX {
+                return Err(TooMany);
+            }
             out.components.push(instance_of(&instance, recurring, zones).into_owned());
         }
     }

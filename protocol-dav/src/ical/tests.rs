@@ -530,6 +530,18 @@ fn dv5_expansion_is_refused_when_it_is_too_much() {
 }
 
 #[test]
+fn dv6_an_expansion_does_not_multiply_a_long_text() {
+    let text = |octets: usize| {
+        let lines = format!("DTSTART:20260101T000000Z|RRULE:FREQ=DAILY;COUNT=100|X:{}", "x".repeat(octets));
+        rendered("<C:expand start='20260101T000000Z' end='20270101T000000Z'/>", &event(&lines))
+            .map(|t| t.len())
+    };
+    let each = limits::EXPANDED_OCTETS_MAX / 100;
+    assert!(text(each - 200).unwrap() > limits::EXPANDED_OCTETS_MAX * 9 / 10);
+    assert_eq!(text(each), Err(TooMany));
+}
+
+#[test]
 fn recurrence_sets_are_limited() {
     let limit = |start: &str, end: &str| {
         let data = format!("<C:limit-recurrence-set start='{start}T000000Z' end='{end}T000000Z'/>");

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::parts::{
-    attendee, instance, is_cancelled, is_servers, message, participation, scheduled, user,
+    attendee, instance, is_cancelled, is_servers, message_text, participation, scheduled, time_named, user,
     without_scheduling_parameters,
 };
-use super::{Method, Outgoing, Party, Terms};
+use super::{Message, Method, Outgoing, Party, Terms, address_of};
 use crate::ical::{Moment, Zone, Zones};
 use crate::object::{Component, Property};
 use crate::refusal::{Condition, Refusal};
@@ -35,7 +35,14 @@ pub(super) fn changed(
     }
     let sender = me.addresses.first().copied().unwrap_or("");
     let uri = organizer.value().trim();
-    outgoing.messages.push(message(Method::Reply, object, answers, sender, uri, terms.now));
+    outgoing.messages.push(Message {
+        method: Method::Reply,
+        uid: answers[0].value("UID").unwrap_or("").into(),
+        sender: sender.to_owned(),
+        recipient_uri: uri.to_owned(),
+        recipient: address_of(uri),
+        text: message_text(Method::Reply, object, answers, terms.now).into(),
+    });
     Ok(outgoing)
 }
 
@@ -143,18 +150,8 @@ fn left_out(
     let attendee = own(master, me)?.with_parameter("PARTSTAT", Some("DECLINED"));
     let mut answer = reply(master, &attendee);
     answer.remove(&["RRULE", "DTSTART", "DTEND", "DUE", "DURATION"]);
-    let named = |name: &str| {
-        let parameters: Vec<(String, String)> = property
-            .parameters()
-            .filter(|p| p.is("TZID") || p.is("VALUE"))
-            .filter_map(|p| Some((p.name.to_owned(), p.values().next()?.into_owned())))
-            .collect();
-        let parameters: Vec<(&str, &str)> =
-            parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        Property::new(name, &parameters, value)
-    };
-    answer.properties.push(named("RECURRENCE-ID"));
-    answer.properties.push(named("DTSTART"));
+    answer.properties.push(time_named(property, "RECURRENCE-ID", value));
+    answer.properties.push(time_named(property, "DTSTART", value));
     Some(answer)
 }
 

@@ -1,11 +1,15 @@
 //! What the organizer's changes make (RFC 6638 §3.2.1): every attendee sees those instances they are invited to.
+//!
+//! Most attendees see the same. What they see is worked out once for each set of instances that somebody is invited
+//! to, and the text of a message is shared by all who get it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::parts::{
-    attendee, instance, is_cancelled, is_servers, message, normal, public, scheduled, sequence, user,
+    instance, is_cancelled, is_servers, message_text, normal, public, scheduled, sequence, time_named, user,
 };
-use super::{Message, Method, Outgoing, Party, Terms, check_attendees};
+use super::{Message, Method, Outgoing, Party, Terms, address_of, check_attendees};
 use crate::ical::{Zone, Zones};
 use crate::object::{Component, Property};
 use crate::refusal::Refusal;
@@ -20,84 +24,175 @@ pub(super) fn changed(
     if let Some(new) = new {
         check_attendees(new)?;
     }
-    let sender = me.addresses.first().copied().unwrap_or("");
-    let mut messages = Vec::new();
-    for (key, uri) in attendees(old, new, me) {
-        let before = old.and_then(|object| View::of(object, &key));
-        let after = new.and_then(|object| View::of(object, &key));
-        messages.extend(for_one(before, after, old, new, &uri, sender, terms));
-    }
-    let invites = |object: &Component<'_>| scheduled(object).any(|c| c.property("ATTENDEE").is_some());
-    let is_scheduling = new.is_some_and(invites) || old.is_some_and(invites);
-    Ok(Outgoing { is_scheduling, messages })
-}
-
-/// Everybody who is or was invited, but for the organizer, each once.
-fn attendees(
-    old: Option<&Component<'_>>,
-    new: Option<&Component<'_>>,
-    me: Party<'_>,
-) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for object in new.into_iter().chain(old) {
-        for property in scheduled(object).flat_map(|c| c.all("ATTENDEE")) {
-            if !me.is(property.value()) {
-                let uri = property.value().trim().to_owned();
-                found.entry(user(property.value())).or_insert(uri);
-            }
+    let (old, new) = (old.map(Roster::of), new.map(Roster::of));
+    let is_scheduling =
+        [&old, &new].iter().any(|roster| roster.as_ref().is_some_and(|r| !r.users.is_empty()));
+    let mut users: BTreeMap<&str, &str> = BTreeMap::new();
+    for roster in new.iter().chain(&old) {
+        for (key, invited) in roster.users.iter().filter(|(_, invited)| !me.is(&invited.uri)) {
+            users.entry(key).or_insert(&invited.uri);
         }
     }
-    found
+    let mut telling = Telling {
+        old: old.as_ref(),
+        new: new.as_ref(),
+        sender: me.addresses.first().copied().unwrap_or(""),
+        now: terms.now,
+        differences: HashMap::new(),
+        requests: HashMap::new(),
+        messages: Vec::new(),
+    };
+    for (key, uri) in users {
+        telling.tell(key, uri);
+    }
+    Ok(Outgoing { is_scheduling, messages: telling.messages })
 }
 
-/// What one attendee sees of an object.
-struct View<'c> {
-    /// By instance, that about all of them first.
-    components: BTreeMap<Option<Seconds>, Component<'c>>,
-    forced: bool,
+/// Who is invited to which component of an object.
+struct Roster<'o, 'c> {
+    object: &'o Component<'c>,
+    components: Vec<(Option<Seconds>, &'o Component<'c>)>,
+    users: BTreeMap<String, Invited>,
 }
 
-impl<'c> View<'c> {
-    /// None when there is nothing that they see, or when the server has no part in telling them.
-    fn of(object: &Component<'c>, key: &str) -> Option<View<'c>> {
+/// What one user is invited to.
+struct Invited {
+    uri: String,
+    /// Which components, in order.
+    to: Vec<usize>,
+    /// Whether the server has the part of telling them.
+    is_servers: bool,
+    /// Whether they are told whatever has changed (`SCHEDULE-FORCE-SEND`).
+    is_forced: bool,
+}
+
+impl<'o, 'c> Roster<'o, 'c> {
+    fn of(object: &'o Component<'c>) -> Roster<'o, 'c> {
         let zones = Zones::of(object, &Zone::Utc);
-        let mut components = BTreeMap::new();
-        let mut left_out: Vec<Property<'c>> = Vec::new();
-        let mut forced = false;
-        for component in scheduled(object) {
-            match attendee(component, key) {
-                Some(own) if is_servers(own) => {
-                    forced |= own.has("SCHEDULE-FORCE-SEND", "REQUEST");
-                    components.insert(instance(component, &zones), public(component));
+        let components: Vec<_> = scheduled(object).map(|c| (instance(c, &zones), c)).collect();
+        let mut users: BTreeMap<String, Invited> = BTreeMap::new();
+        for (at, (_, component)) in components.iter().enumerate() {
+            for property in component.all("ATTENDEE") {
+                let invited = users.entry(user(property.value())).or_insert_with(|| Invited {
+                    uri: property.value().trim().to_owned(),
+                    to: Vec::new(),
+                    is_servers: true,
+                    is_forced: false,
+                });
+                if invited.to.last() != Some(&at) {
+                    invited.to.push(at);
                 }
-                Some(_) => return None,
-                None => left_out.extend(component.property("RECURRENCE-ID").cloned()),
+                invited.is_servers &= is_servers(property);
+                invited.is_forced |= property.has("SCHEDULE-FORCE-SEND", "REQUEST");
             }
         }
-        // Who is invited to all but one is not told of that one otherwise.
-        if let Some(master) = components.get_mut(&None) {
-            for id in left_out {
-                let parameters: Vec<(String, String)> = id
-                    .parameters()
-                    .filter(|p| p.is("TZID") || p.is("VALUE"))
-                    .filter_map(|p| Some((p.name.to_owned(), p.values().next()?.into_owned())))
-                    .collect();
-                let parameters: Vec<(&str, &str)> =
-                    parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                master.properties.push(Property::new("EXDATE", &parameters, id.value()));
-            }
-        }
-        (!components.is_empty()).then_some(View { components, forced })
+        Roster { object, components, users }
     }
 
-    fn differs(&self, other: &View<'_>) -> bool {
-        self.components.len() != other.components.len()
-            || self
-                .components
-                .iter()
-                .zip(&other.components)
-                .any(|((own_id, own), (id, other))| own_id != id || significant(own) != significant(other))
+    /// What the server tells a user of; none when they are not invited, or not by the server.
+    fn invited(&self, key: &str) -> Option<&Invited> {
+        self.users.get(key).filter(|invited| invited.is_servers)
     }
+
+    /// Those components as others see them, that about all instances first.
+    fn view(&self, to: &[usize]) -> BTreeMap<Option<Seconds>, Component<'c>> {
+        let chosen = to.iter().map(|at| self.components[*at]);
+        let mut view: BTreeMap<_, _> = chosen.map(|(id, component)| (id, public(component))).collect();
+        // Who is invited to all but one is not told of that one otherwise.
+        if let Some(master) = view.get_mut(&None) {
+            for (at, (_, component)) in self.components.iter().enumerate() {
+                if let (Err(_), Some(id)) = (to.binary_search(&at), component.property("RECURRENCE-ID")) {
+                    master.properties.push(time_named(id, "EXDATE", id.value()));
+                }
+            }
+        }
+        view
+    }
+}
+
+/// Messages in the making.
+struct Telling<'t, 'o, 'c> {
+    old: Option<&'t Roster<'o, 'c>>,
+    new: Option<&'t Roster<'o, 'c>>,
+    sender: &'t str,
+    now: Seconds,
+    /// Whether those who were invited to some components and now are to others see a difference.
+    differences: HashMap<(Vec<usize>, Vec<usize>), bool>,
+    /// The message for those who are invited to some components.
+    requests: HashMap<Vec<usize>, (Method, Arc<str>)>,
+    messages: Vec<Message>,
+}
+
+impl Telling<'_, '_, '_> {
+    fn tell(&mut self, key: &str, uri: &str) {
+        let before = self.old.and_then(|old| Some((old, old.invited(key)?)));
+        let after = self.new.and_then(|new| Some((new, new.invited(key)?)));
+        if let Some((old, invited)) = before {
+            let lost = lost(old, invited, after.map(|(new, invited)| (new, &*invited.to)));
+            if !lost.is_empty() {
+                let cancelled = lost.into_iter().map(|component| cancelled(component, key)).collect();
+                let text = message_text(Method::Cancel, old.object, cancelled, self.now);
+                self.send(Method::Cancel, uri, text.into());
+            }
+        }
+        let Some((new, invited)) = after else { return };
+        if let Some((old, had)) = before.filter(|_| !invited.is_forced) {
+            let key = (had.to.clone(), invited.to.clone());
+            let differs =
+                self.differences.entry(key).or_insert_with(|| differ(old, &had.to, new, &invited.to));
+            if !*differs {
+                return;
+            }
+        }
+        let now = self.now;
+        let (method, text) = self
+            .requests
+            .entry(invited.to.clone())
+            .or_insert_with(|| {
+                let view = new.view(&invited.to);
+                let off = view.values().all(is_cancelled);
+                let method = if off { Method::Cancel } else { Method::Request };
+                (method, message_text(method, new.object, view.into_values().collect(), now).into())
+            })
+            .clone();
+        self.send(method, uri, text);
+    }
+
+    fn send(&mut self, method: Method, uri: &str, text: Arc<str>) {
+        let roster = self.new.or(self.old);
+        let uid = roster.and_then(|roster| roster.components.first()).and_then(|(_, c)| c.value("UID"));
+        self.messages.push(Message {
+            method,
+            uid: uid.unwrap_or("").into(),
+            sender: self.sender.to_owned(),
+            recipient_uri: uri.to_owned(),
+            recipient: address_of(uri),
+            text,
+        });
+    }
+}
+
+/// The components that somebody was invited to and no longer is. Who keeps the series learns of a lost instance by
+/// what is left out of it.
+fn lost<'o, 'c>(
+    old: &Roster<'o, 'c>,
+    had: &Invited,
+    now: Option<(&Roster<'_, '_>, &[usize])>,
+) -> Vec<&'o Component<'c>> {
+    let kept: Vec<Option<Seconds>> =
+        now.map(|(new, to)| to.iter().map(|at| new.components[*at].0).collect()).unwrap_or_default();
+    if kept.contains(&None) {
+        return Vec::new();
+    }
+    let had = had.to.iter().map(|at| old.components[*at]);
+    had.filter(|(id, _)| !kept.contains(id)).map(|(_, component)| component).collect()
+}
+
+fn differ(old: &Roster<'_, '_>, had: &[usize], new: &Roster<'_, '_>, has: &[usize]) -> bool {
+    let said = |view: BTreeMap<Option<Seconds>, Component<'_>>| -> Vec<(Option<Seconds>, Vec<String>)> {
+        view.iter().map(|(id, component)| (*id, significant(component))).collect()
+    };
+    said(old.view(had)) != said(new.view(has))
 }
 
 /// What an attendee has to know of: not when something was written, nor what programs note for themselves, nor what
@@ -114,41 +209,8 @@ fn significant(component: &Component<'_>) -> Vec<String> {
     properties
 }
 
-fn for_one(
-    before: Option<View<'_>>,
-    after: Option<View<'_>>,
-    old: Option<&Component<'_>>,
-    new: Option<&Component<'_>>,
-    uri: &str,
-    sender: &str,
-    terms: Terms,
-) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let removed = match (&before, &after) {
-        (Some(before), None) => before.components.values().map(|c| cancelled(c, uri)).collect(),
-        // Who keeps the series learns of a lost instance by what is left out of it.
-        (Some(before), Some(after)) if !after.components.contains_key(&None) => {
-            let lost = before.components.iter().filter(|(id, _)| !after.components.contains_key(id));
-            lost.map(|(_, c)| cancelled(c, uri)).collect()
-        }
-        _ => Vec::new(),
-    };
-    if let (false, Some(object)) = (removed.is_empty(), old) {
-        messages.push(message(Method::Cancel, object, removed, sender, uri, terms.now));
-    }
-    let (Some(after), Some(object)) = (after, new) else { return messages };
-    if before.is_some_and(|before| !after.differs(&before)) && !after.forced {
-        return messages;
-    }
-    let off = after.components.values().all(is_cancelled);
-    let method = if off { Method::Cancel } else { Method::Request };
-    let components = after.components.into_values().collect();
-    messages.push(message(method, object, components, sender, uri, terms.now));
-    messages
-}
-
 /// What tells one attendee that a component no longer concerns them (RFC 5546 §3.2.5).
-fn cancelled<'c>(component: &Component<'c>, uri: &str) -> Component<'c> {
+fn cancelled<'c>(component: &Component<'c>, key: &str) -> Component<'c> {
     const KEPT: [&str; 10] = [
         "UID",
         "ORGANIZER",
@@ -162,12 +224,11 @@ fn cancelled<'c>(component: &Component<'c>, uri: &str) -> Component<'c> {
         "LOCATION",
     ];
     let mut out = Component::new(&component.name);
-    let own = user(uri);
     let kept = component
         .properties
         .iter()
-        .filter(|p| KEPT.iter().any(|name| p.is(name)) || (p.is("ATTENDEE") && user(p.value()) == own));
-    out.properties = kept.cloned().collect();
+        .filter(|p| KEPT.iter().any(|name| p.is(name)) || (p.is("ATTENDEE") && user(p.value()) == key));
+    out.properties = kept.cloned().map(super::parts::without_scheduling_parameters).collect();
     out.properties.push(Property::new("STATUS", &[], "CANCELLED"));
     out.properties.push(Property::new("SEQUENCE", &[], &(sequence(component) + 1).to_string()));
     out

@@ -1,6 +1,8 @@
 //! What the parts of scheduling share: components by their instance, users by their address, messages put together.
 
-use super::{Message, Method, address_of};
+use std::collections::HashSet;
+
+use super::{Method, address_of};
 use crate::ical::{Moment, Zones};
 use crate::object::{Component, Property};
 use crate::time::{Seconds, write_date_time};
@@ -80,41 +82,43 @@ pub(super) fn stamp(now: Seconds) -> Property<'static> {
     Property::new("DTSTAMP", &[], &value)
 }
 
-/// A message with these components, and the time zones that they use.
-pub(super) fn message(
+/// The object of a message: these components, and the time zones that they use.
+pub(super) fn message_text(
     method: Method,
     object: &Component<'_>,
     components: Vec<Component<'_>>,
-    sender: &str,
-    recipient_uri: &str,
     now: Seconds,
-) -> Message {
+) -> String {
     let mut out = Component::new("VCALENDAR");
     out.properties.push(Property::new("VERSION", &[], "2.0"));
     out.properties.push(Property::new("PRODID", &[], crate::ical::PRODUCT));
     out.properties.push(Property::new("METHOD", &[], method.name()));
-    let uid = components.first().and_then(|c| c.value("UID")).unwrap_or("").into();
-    let names: Vec<String> = components
+    let names: HashSet<String> = components
         .iter()
         .flat_map(|c| &c.properties)
         .filter_map(|p| p.parameter("TZID").map(|tzid| tzid.into_owned()))
         .collect();
     let used = |zone: &&Component<'_>| {
-        zone.is("VTIMEZONE") && zone.value("TZID").is_some_and(|tzid| names.iter().any(|name| name == tzid))
+        zone.is("VTIMEZONE") && zone.value("TZID").is_some_and(|tzid| names.contains(tzid))
     };
+    let mut text = String::new();
     out.components.extend(object.components.iter().filter(used).cloned().map(Component::into_owned));
     for mut component in components {
         component.set(stamp(now));
         out.components.push(component.into_owned());
     }
-    Message {
-        method,
-        uid,
-        sender: sender.to_owned(),
-        recipient_uri: recipient_uri.to_owned(),
-        recipient: address_of(recipient_uri),
-        text: out.to_string(),
-    }
+    out.write(&mut text);
+    text
+}
+
+/// A time of an object under another name: with the parameters that say which clock it is on.
+pub(super) fn time_named(property: &Property<'_>, name: &str, value: &str) -> Property<'static> {
+    let tzid = property.parameter("TZID");
+    let kind = property.parameter("VALUE");
+    let mut parameters = Vec::new();
+    parameters.extend(tzid.as_deref().map(|tzid| ("TZID", tzid)));
+    parameters.extend(kind.as_deref().map(|kind| ("VALUE", kind)));
+    Property::new(name, &parameters, value)
 }
 
 /// A property so written that two which say the same are equal: names and parameters in one letter case and order.

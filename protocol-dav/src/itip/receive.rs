@@ -3,7 +3,12 @@
 //! A message says who sends it, and who it came from says whether that is so: an invitation must come from its
 //! organizer, an answer from the attendee who gives it. Nothing that a message refers to is ever fetched.
 
-use super::parts::{attendee, instance, is_scheduled, normal, participation, scheduled, sequence, user};
+use std::collections::HashMap;
+
+use super::parts::{
+    attendee, instance, is_cancelled, is_scheduled, normal, participation, scheduled, sequence, time_named,
+    user,
+};
 use super::{Method, Party, check_attendees};
 use crate::ical::{Instance, Moment, Series, Zone, Zones};
 use crate::object::{Component, Property};
@@ -99,26 +104,25 @@ fn request(
         out.components.extend(scheduled(message).map(accepted));
         return Ok(stored(&out));
     };
-    let known_zones = Zones::of(existing, &Zone::Utc);
-    let find = |id: Option<Seconds>| scheduled(existing).find(|c| instance(c, &known_zones) == id);
+    let known = by_instance(existing);
+    let told = by_instance(message);
     let mut fresh = false;
     for component in scheduled(message) {
-        let id = instance(component, &zones);
-        let known = find(id).or_else(|| find(None));
+        let own = known.get(&instance(component, &zones)).copied();
         // What is older than what is known about the same says nothing (RFC 5546 §2.1.5).
-        if find(id).is_some_and(|known| is_older(component, known)) {
+        if own.is_some_and(|own| is_older(component, own)) {
             return Ok(Received::Nothing);
         }
-        fresh |= find(id).is_none_or(|known| says_more(component, known));
-        out.components.push(with_own(accepted(component), known, me));
+        fresh |= own.is_none_or(|own| says_more(component, own));
+        out.components.push(with_own(accepted(component), own.or(known.get(&None).copied()), me));
     }
     if !has_master {
         // A message about some instances leaves the others as they are.
+        let known_zones = Zones::of(existing, &Zone::Utc);
         for component in &existing.components {
-            let replaced = is_scheduled(component)
-                && scheduled(message).any(|c| instance(c, &zones) == instance(component, &known_zones));
+            let replaced = is_scheduled(component) && told.contains_key(&instance(component, &known_zones));
             let known_zone = component.is("VTIMEZONE")
-                && out
+                && message
                     .components
                     .iter()
                     .any(|c| c.is("VTIMEZONE") && c.value("TZID") == component.value("TZID"));
@@ -129,6 +133,12 @@ fn request(
     }
     let fewer = has_master && scheduled(existing).count() != scheduled(message).count();
     if fresh || fewer { Ok(stored(&out)) } else { Ok(Received::Nothing) }
+}
+
+/// The components that can be scheduled, by their instance.
+fn by_instance<'s, 'c>(object: &'s Component<'c>) -> HashMap<Option<Seconds>, &'s Component<'c>> {
+    let zones = Zones::of(object, &Zone::Utc);
+    scheduled(object).map(|component| (instance(component, &zones), component)).collect()
 }
 
 fn stored(object: &Component<'_>) -> Received {
@@ -189,39 +199,38 @@ fn cancel(message: &Component<'_>, existing: Option<&Component<'_>>) -> Result<R
     let zones = Zones::of(message, &Zone::Utc);
     let known_zones = Zones::of(existing, &Zone::Utc);
     let mut out = existing.clone();
-    let mut changed = false;
+    // Of all instances, the highest SEQUENCE with which they are called off; of single ones, theirs.
+    let mut all: Option<u64> = None;
+    let mut single: HashMap<Seconds, (u64, &Component<'_>)> = HashMap::new();
     for component in scheduled(message) {
-        let id = instance(component, &zones);
-        let matching =
-            |c: &Component<'_>| is_scheduled(c) && (id.is_none() || instance(c, &known_zones) == id);
-        let mut found = false;
-        for known in out.components.iter_mut().filter(|c| matching(c)) {
-            found = true;
-            if sequence(component) >= sequence(known) && !super::parts::is_cancelled(known) {
-                known.set(Property::new("STATUS", &[], "CANCELLED"));
-                known.set(Property::new("SEQUENCE", &[], &sequence(component).to_string()));
-                changed = true;
+        match instance(component, &zones) {
+            None => all = all.max(Some(sequence(component))),
+            Some(id) => {
+                single.insert(id, (sequence(component), component));
             }
         }
-        let id = component.property("RECURRENCE-ID").filter(|_| !found);
-        let master =
-            out.components.iter_mut().find(|c| is_scheduled(c) && c.property("RECURRENCE-ID").is_none());
-        if let (Some(id), Some(master)) = (id, master) {
-            master.properties.push(renamed(id, "EXDATE"));
+    }
+    let mut changed = false;
+    for known in out.components.iter_mut().filter(|c| is_scheduled(c)) {
+        let own =
+            instance(known, &known_zones).and_then(|id| single.remove(&id)).map(|(sequence, _)| sequence);
+        let Some(called_off) = all.max(own) else { continue };
+        if called_off >= sequence(known) && !is_cancelled(known) {
+            known.set(Property::new("STATUS", &[], "CANCELLED"));
+            known.set(Property::new("SEQUENCE", &[], &called_off.to_string()));
+            changed = true;
+        }
+    }
+    let master = out.components.iter_mut().find(|c| is_scheduled(c) && c.property("RECURRENCE-ID").is_none());
+    if let Some(master) = master.filter(|_| all.is_none()) {
+        let mut left: Vec<_> = single.into_iter().collect();
+        left.sort_unstable_by_key(|(id, _)| *id);
+        for id in left.iter().filter_map(|(_, (_, component))| component.property("RECURRENCE-ID")) {
+            master.properties.push(time_named(id, "EXDATE", id.value()));
             changed = true;
         }
     }
     Ok(if changed { stored(&out) } else { Received::Nothing })
-}
-
-/// A time under another name.
-fn renamed(property: &Property<'_>, name: &str) -> Property<'static> {
-    let tzid = property.parameter("TZID");
-    let value = property.parameter("VALUE");
-    let mut parameters = Vec::new();
-    parameters.extend(tzid.as_deref().map(|tzid| ("TZID", tzid)));
-    parameters.extend(value.as_deref().map(|value| ("VALUE", value)));
-    Property::new(name, &parameters, property.value())
 }
 
 fn reply(
@@ -235,7 +244,14 @@ fn reply(
         return Err(spoofed());
     }
     let zones = Zones::of(message, &Zone::Utc);
+    let known_zones = Zones::of(existing, &Zone::Utc);
+    let name = scheduled(existing).next().map_or("VEVENT", |c| &*c.name);
+    let series = Series::of(existing, name, &known_zones);
     let mut out = existing.clone();
+    let mut places: HashMap<Option<Seconds>, usize> = HashMap::new();
+    for (at, component) in out.components.iter().enumerate().filter(|(_, c)| is_scheduled(c)) {
+        places.insert(instance(component, &known_zones), at);
+    }
     let mut changed = false;
     for component in scheduled(message) {
         let mut attendees = component.all("ATTENDEE");
@@ -247,8 +263,20 @@ fn reply(
         if user(answer.value()) != sender && !by_proxy {
             return Err(spoofed());
         }
-        let status = component.value("REQUEST-STATUS").and_then(|text| text.split(';').next());
-        match note_answer(&mut out, component, answer, status, &zones) {
+        let id = instance(component, &zones);
+        let at = match (places.get(&id), id) {
+            (Some(at), _) => *at,
+            (None, Some(moment)) => match overridden(&series, moment, &known_zones) {
+                Some(made) => {
+                    out.components.push(made);
+                    places.insert(id, out.components.len() - 1);
+                    out.components.len() - 1
+                }
+                None => return Ok(Received::InboxOnly),
+            },
+            (None, None) => return Ok(Received::InboxOnly),
+        };
+        match note_answer(&mut out.components[at], component, answer) {
             Some(noted) => changed |= noted,
             // Who was not invited cannot answer.
             None => return Ok(Received::InboxOnly),
@@ -259,39 +287,18 @@ fn reply(
 }
 
 /// Notes an answer in the component it is about; none when whoever answers is not invited to it.
-fn note_answer(
-    object: &mut Component<'_>,
-    component: &Component<'_>,
-    answer: &Property<'_>,
-    status: Option<&str>,
-    zones: &Zones<'_>,
-) -> Option<bool> {
+fn note_answer(known: &mut Component<'_>, component: &Component<'_>, answer: &Property<'_>) -> Option<bool> {
     let key = user(answer.value());
-    let id = instance(component, zones);
-    let known_zones_of = object.clone();
-    let known_zones = Zones::of(&known_zones_of, &Zone::Utc);
-    let at = object.components.iter().position(|c| is_scheduled(c) && instance(c, &known_zones) == id);
-    let at = match (at, id) {
-        (Some(at), _) => at,
-        (None, Some(id)) => {
-            let made = overridden(&known_zones_of, &component.name, id, &known_zones)?;
-            object.components.push(made.into_owned());
-            object.components.len() - 1
-        }
-        (None, None) => return None,
-    };
-    let known = &mut object.components[at];
     attendee(known, &key)?;
     // An answer to what has been changed since says nothing about what it is now.
     if sequence(component) < sequence(known) {
         return Some(false);
     }
+    let status = component.value("REQUEST-STATUS").and_then(|text| text.split(';').next());
     let said = participation(answer);
     let mut changed = false;
     for property in known.properties.iter_mut().filter(|p| p.is("ATTENDEE") && user(p.value()) == key) {
-        if participation(property) != said {
-            changed = true;
-        }
+        changed |= participation(property) != said;
         *property = property.with_parameter("PARTSTAT", Some(&said)).with_parameter("RSVP", None);
         if let Some(status) = status {
             *property = property.with_parameter("SCHEDULE-STATUS", Some(status));
@@ -301,15 +308,9 @@ fn note_answer(
 }
 
 /// A component for one instance of a series that has none of its own yet.
-fn overridden<'c>(
-    object: &'c Component<'c>,
-    name: &str,
-    id: Seconds,
-    zones: &'c Zones<'c>,
-) -> Option<Component<'c>> {
+fn overridden<'c>(series: &Series<'c>, id: Seconds, zones: &Zones<'_>) -> Option<Component<'c>> {
     let mut found: Option<Instance<'_>> = None;
     let range = TimeRange { start: Some(id), end: Some(id + 1) };
-    let series = Series::of(object, name, zones);
     series
         .visit(range, &mut Budget::default(), |instance| {
             if instance.id.is_some_and(|own| own.utc() == id) {
@@ -331,7 +332,7 @@ fn overridden<'c>(
             let is_utc = original.value().trim().ends_with('Z');
             crate::time::write_date_time(moment.local, is_utc, &mut value);
         }
-        renamed(&original.with_value(&value), name)
+        time_named(original, name, &value)
     };
     if let Some(end) = component.property("DTEND").or(component.property("DUE")).cloned() {
         let own = Moment::of(&end, zones)?;

@@ -137,7 +137,7 @@ fn attendees_of_some_instances_see_those() {
     let outgoing = change(None, Some(&only_cat), ANN).unwrap();
     let to = |who: &str| {
         let found = outgoing.messages.iter().find(|m| m.recipient.as_deref() == Some(who));
-        found.expect("a message").text.clone()
+        found.expect("a message").text.to_string()
     };
     let bobs = to("bob@h.example");
     assert!(bobs.contains("EXDATE:20260112T100000Z") && !bobs.contains("SUMMARY:Late"), "{bobs}");
@@ -255,7 +255,13 @@ fn kept(received: Result<Received, Refusal>) -> String {
 /// The one message that a change makes for `bob@h.example`.
 fn invitation(old: Option<&str>, new: Option<&str>) -> String {
     let outgoing = change(old, new, ANN).unwrap();
-    outgoing.messages.iter().find(|m| m.recipient.as_deref() == Some("bob@h.example")).unwrap().text.clone()
+    outgoing
+        .messages
+        .iter()
+        .find(|m| m.recipient.as_deref() == Some("bob@h.example"))
+        .unwrap()
+        .text
+        .to_string()
 }
 
 #[test]
@@ -267,7 +273,7 @@ fn an_invitation_its_answer_a_change_and_the_end_of_it() {
     assert_eq!(receives(&request, Some(&bobs), BOB, "ann@h.example"), Ok(Received::Nothing));
 
     let accepted = bobs.replace("PARTSTAT=NEEDS-ACTION;RSVP=TRUE", "PARTSTAT=ACCEPTED");
-    let reply = change(Some(&bobs), Some(&accepted), BOB).unwrap().messages.remove(0).text;
+    let reply = change(Some(&bobs), Some(&accepted), BOB).unwrap().messages.remove(0).text.to_string();
     let Ok(Received::Store { text: noted, new_schedule_tag }) =
         receives(&reply, Some(&anns), ANN, "bob@h.example")
     else {
@@ -348,7 +354,7 @@ fn dv13_who_is_not_the_organizer_invites_and_cancels_nothing() {
     assert_eq!(condition(receives(&request, Some(&private), BOB, "ann@h.example")), spoofed);
     // Nor does anybody answer for another.
     let accepted = bobs.replace("PARTSTAT=NEEDS-ACTION;RSVP=TRUE", "PARTSTAT=ACCEPTED");
-    let reply = change(Some(&bobs), Some(&accepted), BOB).unwrap().messages.remove(0).text;
+    let reply = change(Some(&bobs), Some(&accepted), BOB).unwrap().messages.remove(0).text.to_string();
     assert_eq!(condition(receives(&reply, Some(&anns), ANN, "eve@other.example")), spoofed);
     assert_eq!(condition(receives(&reply, Some(&anns), BOB, "bob@h.example")), spoofed);
     let uninvited = reply.replace("bob@h.example", "eve@other.example");
@@ -373,7 +379,10 @@ fn dv13_attendees_are_counted() {
         with(&[BOB_IN, &others])
     };
     let exact = many(limits::ATTENDEES_MAX);
-    assert_eq!(change(None, Some(&exact), ANN).unwrap().messages.len(), limits::ATTENDEES_MAX - 1);
+    let messages = change(None, Some(&exact), ANN).unwrap().messages;
+    assert_eq!(messages.len(), limits::ATTENDEES_MAX - 1);
+    // All get the same, and it is there once.
+    assert!(messages.iter().all(|m| std::sync::Arc::ptr_eq(&m.text, &messages[0].text)));
     let past = many(limits::ATTENDEES_MAX + 1);
     let refused = Some(Condition::MaxAttendeesPerInstance);
     assert_eq!(condition(change(None, Some(&past), ANN)), refused);

@@ -119,6 +119,12 @@ impl<'a> Component<'a> {
         self.properties.retain(|property| !names.iter().any(|name| property.is(name)));
     }
 
+    /// Octets of its lines, about.
+    pub fn octets(&self) -> usize {
+        let own: usize = self.properties.iter().map(Property::octets).sum();
+        own + self.components.iter().map(Component::octets).sum::<usize>()
+    }
+
     /// Writes it with its line ends.
     pub fn write(&self, out: &mut String) {
         self.write_tag("BEGIN:", out);

@@ -222,6 +222,11 @@ impl<'a> Property<'a> {
         Property { original: None, line: Cow::Owned(line), name_from, name_to, value_from }
     }
 
+    /// Octets of its line.
+    pub fn octets(&self) -> usize {
+        self.line.len() + 2
+    }
+
     /// The same, borrowing nothing.
     pub fn into_owned(self) -> Property<'static> {
         let Property { line, name_from, name_to, value_from, .. } = self;
