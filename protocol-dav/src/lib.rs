@@ -23,7 +23,10 @@
 //!      written in the same transaction, and what they make of a local recipient's object by [`itip::receive`].
 //! 4. Answer. Rows are written by [`multistatus::Multistatus`] as a cursor yields [`resource::Resource`]s; the
 //!    others have their own `response` or `answer`, or [`plan::made`]. For a query, [`report`] says which rows need
-//!    not be read, and which pass.
+//!    not be read, and which pass. A hostile object costs some tens of milliseconds before its budget is used up, so
+//!    queries are evaluated where that holds nobody else up.
+//!
+//! `tests/memory` is a store in memory that does all of this, and the example `serve` puts it on a socket.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -73,6 +73,8 @@ pub const PARAMETERS_MAX: usize = 128;
 pub const COMPONENT_DEPTH_MAX: usize = 8;
 /// Components of a calendar object, overridden instances and alarms included.
 pub const COMPONENTS_MAX: usize = 4_096;
+/// Recurrence rules of one component, of which RFC 5545 §3.8.5.3 wants one at most.
+pub const RULES_MAX: usize = 8;
 /// Attendees of one component (`CALDAV:max-attendees-per-instance`).
 pub const ATTENDEES_MAX: usize = 1_000;
 /// Instances that one object yields in an expansion (`CALDAV:max-instances`).

@@ -142,6 +142,9 @@ fn check_component(component: &Component<'_>) -> Result<(), Refusal> {
     if component.is("VEVENT") && component.property("DTSTART").is_none() {
         return invalid("an event has a DTSTART");
     }
+    if component.all("RRULE").count() > limits::RULES_MAX {
+        return invalid("there are too many recurrence rules");
+    }
     for property in component.all("RRULE") {
         match Rule::parse(property.value()) {
             Ok(_) if component.property("DTSTART").is_some() || component.property("DUE").is_some() => {}

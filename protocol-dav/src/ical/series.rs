@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::moment::{Length, Moment};
 use super::zone::{Zone, Zones};
+use crate::limits;
 use crate::object::{Component, Property};
 use crate::recur::{Budget, Occurrences, Rule, TooMany, Until};
 use crate::request::TimeRange;
@@ -37,6 +38,8 @@ struct Master<'o> {
 struct Override<'o> {
     component: &'o Component<'o>,
     id: Moment<'o>,
+    /// The same in UTC.
+    utc: Seconds,
     and_future: bool,
     start: Option<Moment<'o>>,
     length: Length,
@@ -46,7 +49,7 @@ impl Override<'_> {
     /// How much later it begins than the instance it takes the place of, on the clock of its series: it may itself
     /// be written in another zone.
     fn shift(&self, zone: &Zone) -> Seconds {
-        self.start.map_or(0, |start| zone.to_local(start.utc()) - zone.to_local(self.id.utc()))
+        self.start.map_or(0, |start| zone.to_local(start.utc()) - zone.to_local(self.utc))
     }
 }
 
@@ -93,7 +96,8 @@ impl<'o> Series<'o> {
             match id.and_then(|property| Some((property, Moment::of(property, zones)?))) {
                 Some((property, id)) => {
                     let and_future = property.has("RANGE", "THISANDFUTURE");
-                    series.overrides.push(Override { component, id, and_future, start, length });
+                    let utc = id.utc();
+                    series.overrides.push(Override { component, id, utc, and_future, start, length });
                 }
                 None if series.master.is_none() => {
                     series.master = Some(Master::of(component, start, length, zones));
@@ -102,7 +106,7 @@ impl<'o> Series<'o> {
                 None => {}
             }
         }
-        series.overrides.sort_by_key(|o| o.id.utc());
+        series.overrides.sort_by_key(|o| o.utc);
         series
     }
 
@@ -189,12 +193,11 @@ impl<'o> Series<'o> {
         };
         // Where the clock is changed, a time may be shown this much earlier or later than the offset says.
         const SLACK: Seconds = 3 * 3_600;
-        let futures: Vec<&Override<'o>> = self.overrides.iter().filter(|o| o.and_future).collect();
-        let longest = futures
-            .iter()
-            .map(|o| o.length.most(start.is_date) + o.shift(start.zone).max(0))
-            .chain([master.most()]);
-        let earliest = futures.iter().map(|o| o.shift(start.zone).min(0)).chain([0]).min().unwrap_or(0);
+        let futures: Vec<(&Override<'o>, Seconds)> =
+            self.overrides.iter().filter(|o| o.and_future).map(|o| (o, o.shift(start.zone))).collect();
+        let longest = futures.iter().map(|(o, shift)| o.length.most(start.is_date) + shift.max(&0));
+        let longest = longest.chain([master.most()]);
+        let earliest = futures.iter().map(|(_, shift)| *shift).chain([0]).min().unwrap_or(0);
         let low = start.zone.to_local(from).saturating_sub(longest.max().unwrap_or(0)).saturating_sub(SLACK);
         let high = start.zone.to_local(to).saturating_add(SLACK).saturating_sub(earliest);
         let mut times = Merged::of(master, start, low, high, budget)?;
@@ -202,13 +205,13 @@ impl<'o> Series<'o> {
             let id = start.at(local);
             let utc = id.utc();
             let day = local - local.rem_euclid(DAY);
-            let overridden = self.overrides.binary_search_by_key(&utc, |o| o.id.utc()).is_ok();
+            let overridden = self.overrides.binary_search_by_key(&utc, |o| o.utc).is_ok();
             if overridden || master.excluded.contains(&utc) || master.excluded_days.contains(&day) {
                 continue;
             }
-            let future = futures.iter().rev().find(|o| o.id.utc() <= utc);
+            let future = futures.partition_point(|(o, _)| o.utc <= utc).checked_sub(1).map(|at| futures[at]);
             let (component, begins, length) = match future {
-                Some(o) => (o.component, id.at(local + o.shift(start.zone)), o.length),
+                Some((o, shift)) => (o.component, id.at(local + shift), o.length),
                 None => (master.component, id, own_length.unwrap_or(master.length)),
             };
             let end = length.end(begins);
@@ -273,7 +276,11 @@ impl<'o> Master<'o> {
             component,
             start,
             length,
-            rules: component.all("RRULE").filter_map(|p| Rule::parse(p.value()).ok()).collect(),
+            rules: component
+                .all("RRULE")
+                .take(limits::RULES_MAX)
+                .filter_map(|p| Rule::parse(p.value()).ok())
+                .collect(),
             dates: Vec::new(),
             excluded: HashSet::new(),
             excluded_days: HashSet::new(),

@@ -263,6 +263,14 @@ fn dv8_limits_of_a_stored_object() {
 }
 
 #[test]
+fn dv5_rules_are_counted() {
+    let ruled =
+        |count: usize| event(&format!("DTSTART:20260101T100000Z{}", "|RRULE:FREQ=DAILY".repeat(count)));
+    assert_eq!(condition(&ruled(limits::RULES_MAX)), None);
+    assert_eq!(condition(&ruled(limits::RULES_MAX + 1)), Some(Condition::ValidCalendarData));
+}
+
+#[test]
 fn dv13_attendees_are_counted_and_programs_are_not_kept() {
     let invited = |count: usize| {
         event(&format!("DTSTART:20260101T100000Z{}", "|ATTENDEE:mailto:x@h.example".repeat(count)))

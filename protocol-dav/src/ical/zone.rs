@@ -87,7 +87,7 @@ pub struct Embedded {
     observances: Vec<Observance>,
     /// Between which moments which offset is known to hold.
     known: Cell<(Seconds, Seconds, Seconds)>,
-    /// Steps that may still be taken. When they are used up the zone stays at its first offset.
+    /// Steps that may still be taken.
     steps: Cell<u64>,
 }
 
@@ -114,13 +114,14 @@ impl Embedded {
         if observances.is_empty() {
             return None;
         }
-        let known = Cell::new((0, 0, 0));
+        let known = Cell::new((0, 0, observances[0].from));
         Some(Embedded { observances, known, steps: Cell::new(limits::ZONE_STEPS_MAX) })
     }
 
     fn offset_at(&self, utc: Seconds) -> Seconds {
         let (from, to, offset) = self.known.get();
-        if (from..to).contains(&utc) {
+        // When the steps are used up, the zone stays as it was seen last.
+        if (from..to).contains(&utc) || self.steps.get() == 0 {
             return offset;
         }
         let mut budget = Budget::new(self.steps.get(), 0);
@@ -128,6 +129,9 @@ impl Embedded {
         let mut last = (Seconds::MIN, self.observances[0].from);
         let mut next = Seconds::MAX;
         for observance in &self.observances {
+            if budget.spend(1).is_err() {
+                break;
+            }
             if let Some(onset) = observance.last_onset(utc, &mut budget).filter(|onset| *onset >= last.0) {
                 last = (onset, observance.to);
             }
@@ -152,6 +156,9 @@ impl Observance {
                 rule.until = Some(Until::Local(until + from));
             }
             rules.push(rule);
+        }
+        if rules.len() > limits::RULES_MAX {
+            return None;
         }
         let mut dates = vec![start];
         for property in component.all("RDATE") {

@@ -22,7 +22,7 @@ pub struct Occurrences {
     period: i64,
     /// Where the set of the present period begins: midnights, or the one hour, minute or second.
     bases: Vec<Seconds>,
-    /// What is added to each base.
+    /// What is added to each base; put together with the first period.
     offsets: Vec<Seconds>,
     /// Which of the set are meant, when BYSETPOS picks.
     picked: Option<Vec<usize>>,
@@ -35,7 +35,6 @@ impl Occurrences {
     pub fn new(rule: &Rule, start: Seconds, from: Seconds, until: Seconds) -> Occurrences {
         let mut rule = rule.clone();
         add_defaults(&mut rule, start);
-        let offsets = offsets(&rule);
         let first = period_of(&rule, start);
         let mut period = first;
         // With COUNT every one before `from` has to be counted.
@@ -50,7 +49,7 @@ impl Occurrences {
             left: rule.count,
             period,
             bases: Vec::new(),
-            offsets,
+            offsets: Vec::new(),
             picked: None,
             at: 0,
             done: false,
@@ -99,6 +98,9 @@ impl Occurrences {
         if begins > self.until {
             self.done = true;
             return Ok(());
+        }
+        if self.offsets.is_empty() {
+            self.offsets = offsets(&self.rule, budget)?;
         }
         let skipped_to = self.fill(budget)?;
         self.pick();
@@ -257,7 +259,7 @@ fn add_defaults(rule: &mut Rule, start: Seconds) {
 }
 
 /// The times within a base: of a day, an hour or a minute. At most one for each second of a day.
-fn offsets(rule: &Rule) -> Vec<Seconds> {
+fn offsets(rule: &Rule, budget: &mut Budget) -> Result<Vec<Seconds>, TooMany> {
     let zero = [0];
     let (hours, minutes, seconds): (&[i64], &[i64], &[i64]) = match rule.frequency {
         Frequency::Secondly => (&zero, &zero, &zero),
@@ -265,13 +267,15 @@ fn offsets(rule: &Rule) -> Vec<Seconds> {
         Frequency::Hourly => (&zero, &rule.minutes, &rule.seconds),
         _ => (&rule.hours, &rule.minutes, &rule.seconds),
     };
-    let mut offsets = Vec::with_capacity(hours.len() * minutes.len() * seconds.len());
+    let count = hours.len() * minutes.len() * seconds.len();
+    budget.spend(count as u64)?;
+    let mut offsets = Vec::with_capacity(count);
     for hour in hours {
         for minute in minutes {
             offsets.extend(seconds.iter().map(|second| hour * 3_600 + minute * 60 + second));
         }
     }
-    offsets
+    Ok(offsets)
 }
 
 fn passes(rule: &Rule, day: DayOf) -> bool {
