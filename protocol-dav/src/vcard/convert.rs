@@ -1,8 +1,11 @@
 //! From one version of vCard to the other. What only one of them has is carried under the names that clients
 //! already use for it; what neither knows goes along as it is.
 
+use std::collections::HashSet;
+
 use super::dates::{NO_YEAR, OMIT_YEAR, to_basic, to_extended};
 use super::version;
+use crate::limits;
 use crate::object::{Component, Property, escape_text, split_structured, unescape_text};
 use crate::request::CardVersion;
 
@@ -41,9 +44,13 @@ fn named(
         Some(group) => format!("{group}.{name}"),
         None => name.to_owned(),
     };
-    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let parameters = parameters.iter().take(limits::PARAMETERS_MAX);
+    let parameters: Vec<(&str, &str)> = parameters.map(|(n, v)| (n.as_str(), v.as_str())).collect();
     Property::new(&full, &parameters, value)
 }
+
+/// Types of one property that are carried over: each becomes a parameter.
+const TYPES_MAX: usize = 16;
 
 /// All values of TYPE, in lower case, whichever way they are written.
 fn types(property: &Property<'_>) -> Vec<String> {
@@ -58,6 +65,9 @@ fn types(property: &Property<'_>) -> Vec<String> {
             types.push(parameter.name.to_ascii_lowercase());
         }
     }
+    let mut seen = HashSet::new();
+    types.retain(|one| !one.is_empty() && seen.insert(one.clone()));
+    types.truncate(TYPES_MAX);
     types
 }
 

@@ -181,6 +181,18 @@ fn what_goes_one_way_only() {
 }
 
 #[test]
+fn dv8_types_and_parameters_of_a_converted_card_are_counted() {
+    let wide: String = (0..limits::PARAMETERS_MAX).map(|n| format!(";X{n}=1")).collect();
+    let types: Vec<String> = (0..limits::PARAMETERS_MAX).map(|n| format!("t{n}")).collect();
+    for line in [format!("PHOTO{wide}:data:image/png;base64,AA"), format!("TEL;TYPE={}:1", types.join(","))] {
+        for (from, to) in [("3.0", CardVersion::V4), ("4.0", CardVersion::V3)] {
+            let lines = converted(from, &line, to);
+            assert!(lines.iter().any(|line| line.starts_with("PHOTO") || line.starts_with("TEL")));
+        }
+    }
+}
+
+#[test]
 fn parts_of_a_card() {
     let text = card("3.0", &["TEL:1", "BDAY:1815-12-10"]);
     let card = parse(&text).unwrap();
