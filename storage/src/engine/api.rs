@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use async_lock::MutexGuard;
+use tokio::sync::MutexGuard;
 use protocol_core::Timestamp;
 
 use super::Engine;

@@ -298,7 +298,7 @@ impl<R: Rows> Engine<R> {
     pub(super) async fn lock_for_commits(
         &self,
         commits: &[Commit],
-    ) -> Result<Vec<async_lock::MutexGuard<'_, ()>>> {
+    ) -> Result<Vec<tokio::sync::MutexGuard<'_, ()>>> {
         self.lock_mailboxes(mailboxes_of(commits.iter()).into_iter()).await
     }
 

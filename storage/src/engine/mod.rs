@@ -19,7 +19,8 @@ mod staged;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use async_lock::{Mutex as AsyncMutex, MutexGuard};
+// Not async-lock's: that one looks at the clock to decide who is next, and the simulator must get the same answer twice.
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::rows::{ApplyError, Rows, Writes};
