@@ -1,5 +1,7 @@
 //! The outbound queue: passes on to the rows, and deletes a message's body when its last job is settled.
 
+use std::collections::BTreeSet;
+
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
@@ -16,7 +18,8 @@ impl Storage {
         self.inner.clock.now()
     }
 
-    /// See [`crate::Jobs::claim_jobs`]; by the store's clock, which is asked for it.
+    /// See [`crate::Jobs::claim_jobs`]; by the store's clock, which is asked for it. Jobs of an organisation that was
+    /// deleted while they were being accepted are cancelled, and not among them.
     pub async fn claim_jobs(
         &self,
         owner: &str,
@@ -27,7 +30,8 @@ impl Storage {
         let owner = owner.to_owned();
         self.durable(async move |inner| {
             let now = inner.clock.ask(&*inner.store).await?;
-            inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)
+            let jobs = inner.settle(inner.store.claim_jobs(&owner, now, lease, skew, limit).await)?;
+            inner.without_the_deleted(jobs, now).await
         })
         .await
     }
@@ -123,6 +127,28 @@ impl Storage {
 }
 
 impl Inner {
+    /// What nobody owns any more is cancelled: its organisation's deletion looked for jobs before it was there.
+    async fn without_the_deleted(&self, mut jobs: Vec<Job>, now: Timestamp) -> Result<Vec<Job>> {
+        let orgs: BTreeSet<OrgId> = jobs.iter().map(|job| job.spec.org).collect();
+        for org in orgs {
+            match self.store.org_key(org).await {
+                Err(Error::NotFound) => {}
+                Ok(_) => continue,
+                // The claim stands, and nothing is known against it.
+                Err(error) => {
+                    tracing::warn!(%error, %org, "whether an organisation is still there is not known");
+                    continue;
+                }
+            }
+            for job in jobs.extract_if(.., |job| job.spec.org == org) {
+                tracing::warn!(%org, job = %job.spec.id, "a job of a deleted organisation is cancelled");
+                self.settle(self.store.act_on_job(job.spec.id, JobAction::Cancel, now).await)?;
+                self.delete_settled(ObjectKey::queued(org, job.spec.message)).await;
+            }
+        }
+        Ok(jobs)
+    }
+
     /// Deletes a queued message's body unless one of its jobs has a row. The body itself says which jobs
     /// it was accepted for. On any doubt it stays, to be collected when it is a day old.
     async fn delete_settled(&self, body: ObjectKey) {

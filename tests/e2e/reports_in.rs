@@ -244,6 +244,18 @@ fn so15_a_complaint_that_is_proved_suppresses_without_an_end() {
     let refused = send(&inbox, "friend@remote.test", &[]);
     assert!(refused[1].starts_with("550 5.7.1") && refused[1].contains("abuse"), "{refused:?}");
     assert_eq!(in_inbox(&inbox), 4, "all of them are delivered");
+
+    // Who writes again wants to hear from us again; what somebody decided by hand stays.
+    let letter = "From: <friend@remote.test>\r\nSubject: sorry\r\n\r\nA slip.\r\n";
+    bring(&inbox, "else@remote.test", ALICE, letter);
+    assert_eq!(suppressions(&inbox).len(), 1, "it is the sender of the envelope who is known");
+    bring(&inbox, "friend@remote.test", ALICE, letter);
+    assert_eq!(suppressions(&inbox), Vec::<Value>::new());
+    assert!(send(&inbox, "friend@remote.test", &[])[1].starts_with("250"));
+    inbox.cli_ok(&["suppression", "add", "friend@remote.test"]);
+    inbox.cli_ok(&["suppression", "add", "friend@remote.test", "--org", "test"]);
+    bring(&inbox, "friend@remote.test", ALICE, letter);
+    assert_eq!(suppressions(&inbox).len(), 2);
 }
 
 #[test]

@@ -17,6 +17,12 @@ pub const DESTINATIONS_MAX: usize = 4_096;
 const FAILURES_MAX: u32 = 3;
 /// The longest time a destination is left alone, or a job waits for its turn outside the working set.
 const REST_MAX: Duration = Duration::from_secs(600);
+/// So long may a job wait here for its turn, as far as can be told. What waits longer is given back: each place
+/// that it keeps is one that another destination does not have.
+const WAIT_MAX_MS: u64 = 4_000;
+/// An attempt's duration until one has ended. The first jobs that find no room come back after so long, and not
+/// after what a slow destination would take.
+const DURATION_GUESS_MS: u64 = 200;
 
 /// One destination.
 #[derive(Debug)]
@@ -35,8 +41,8 @@ pub(super) struct Destination {
     pub(super) waiting: Line,
     /// When the next job that finds no room is likely to find some.
     next_turn: Timestamp,
-    /// Moving average of an attempt's duration.
-    average_ms: u64,
+    /// Moving average of an attempt's duration, once one has ended.
+    average_ms: Option<u64>,
     last_used: Timestamp,
 }
 
@@ -50,7 +56,7 @@ impl Destination {
             rest_until: None,
             waiting: Line::default(),
             next_turn: now,
-            average_ms: 2_000,
+            average_ms: None,
             last_used: now,
         }
     }
@@ -68,9 +74,12 @@ impl Destination {
         self.rest_until.is_some()
     }
 
-    /// Whether one more job of `tenant` may wait here: among two rounds of what can be under way.
-    pub(super) fn has_room(&self, tenant: Tenant) -> bool {
-        self.waiting.has_room(tenant, 2 * self.limit as usize)
+    /// Whether one more job of `tenant` may wait here: among what is likely to be under way within
+    /// [`WAIT_MAX_MS`], at least two rounds, and never more than half of all that is held here.
+    pub(super) fn has_room(&self, tenant: Tenant, policy: &Policy) -> bool {
+        let rounds = self.average_ms.map_or(2, |average| (WAIT_MAX_MS / average.max(1)).max(2));
+        let places = rounds.saturating_mul(u64::from(self.limit)).min(policy.held_max as u64 / 2);
+        self.waiting.has_room(tenant, places.max(2) as usize)
     }
 
     pub(super) fn started(&mut self, now: Timestamp) {
@@ -87,7 +96,7 @@ impl Destination {
     pub(super) fn report(&mut self, health: Health, took: Duration, policy: &Policy, now: Timestamp) -> bool {
         self.ended();
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).min(3_600_000);
-        self.average_ms = (self.average_ms * 7 + took_ms) / 8;
+        self.average_ms = Some(self.average_ms.map_or(took_ms, |average| (average * 7 + took_ms) / 8));
         match health {
             Health::Good => {
                 self.failures = 0;
@@ -126,7 +135,8 @@ impl Destination {
     /// When a job that finds no room should come back: one expected slot after another, spread by `jitter`
     /// once the line is longer than [`REST_MAX`].
     pub(super) fn turn(&mut self, now: Timestamp, jitter: u64) -> Timestamp {
-        let gap = Duration::from_millis((self.average_ms / u64::from(self.limit)).max(10));
+        let average_ms = self.average_ms.unwrap_or(DURATION_GUESS_MS);
+        let gap = Duration::from_millis((average_ms / u64::from(self.limit)).max(1));
         let line = gap.saturating_mul(self.waiting.len() as u32);
         self.next_turn = self.next_turn.max(now + line) + gap;
         let latest = self.rest_until.unwrap_or(now) + REST_MAX;
@@ -269,6 +279,46 @@ mod tests {
         assert_eq!(rests, [30, 60, 120, 240, 480, 600, 600, 600]);
         d.report(Health::Good, SECOND, &policy, now);
         assert_eq!(d.failures, 0);
+    }
+
+    #[test]
+    fn q16_the_line_of_a_quick_destination_is_long_and_that_of_a_slow_one_short() {
+        let policy = Policy::default();
+        let line = |took_ms: u64| {
+            let mut d = Destination::new(&policy, T0);
+            for _ in 0..40 {
+                d.report(Health::Good, Duration::from_millis(took_ms), &policy, T0);
+            }
+            let limit = d.limit as usize;
+            let mut held = 0;
+            while d.has_room([1; 16], &policy) {
+                d.waiting.push([1; 16], JobKey([held; 16]));
+                held += 1;
+            }
+            (usize::from(held), limit)
+        };
+        let (quick, _) = line(20);
+        assert_eq!(quick, policy.held_max / 2, "no destination holds all places");
+        let (slow, limit) = line(30_000);
+        assert_eq!(slow, 2 * limit);
+        let (between, limit) = line(500);
+        assert_eq!(between, 8 * limit);
+    }
+
+    #[test]
+    fn whoever_finds_no_room_at_an_unknown_destination_comes_back_within_seconds() {
+        let policy = Policy::default();
+        let mut d = Destination::new(&policy, T0);
+        let turns: alloc::vec::Vec<Timestamp> = (0..90).map(|n| d.turn(T0, n)).collect();
+        assert!(turns.is_sorted());
+        assert!(turns[89] <= T0 + 4 * SECOND, "{:?}", turns[89]);
+        // One that takes thirty seconds for each and is given one at a time: the line is as long as it is.
+        let mut d = Destination::new(&policy, T0);
+        for _ in 0..9 {
+            d.report(Health::Busy, 30 * SECOND, &policy, T0);
+        }
+        assert_eq!(d.turn(T0, 0), T0 + 30 * SECOND);
+        assert_eq!(d.turn(T0, 0), T0 + 60 * SECOND);
     }
 
     #[test]

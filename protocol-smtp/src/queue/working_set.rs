@@ -204,7 +204,7 @@ impl Queue {
         }
         let jitter = self.rng.next();
         let destination = self.destinations.entry(&job.destination, &self.policy, now);
-        if resting || !destination.has_room(job.tenant) {
+        if resting || !destination.has_room(job.tenant, &self.policy) {
             return Phase::releasing(in_time(job, destination.turn(now, jitter), now));
         }
         Phase::Waiting

@@ -111,7 +111,11 @@ impl Connection {
             accept.idempotency = Some(idempotency::promise(account.org, key, print, id, at));
         }
         self.note_report(transaction, &forms.delivered, &mut accept).await?;
-        let told = match judged.sender_is_known && judged.place == Place::Inbox {
+        let is_known = judged.sender_is_known && judged.place == Place::Inbox;
+        if is_known {
+            self.note_reply(transaction, &mut accept);
+        }
+        let told = match is_known {
             true => self.success_notice(transaction, &header, now).await.map_err(storage_failed)?,
             false => None,
         };

@@ -1,6 +1,7 @@
 //! Reports that arrive for somebody here and are about messages of ours. They are delivered like any other mail;
 //! what they prove is written with their acceptance.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use protocol_smtp::reported::{Outcome, Report, ReportKind, Told, locate, outcomes, read};
@@ -52,6 +53,18 @@ impl Connection {
             self.note_outcome((job, org), address, &outcome, &records, accept);
         }
         Ok(())
+    }
+
+    /// Adds that a sender who is known wrote to somebody here: its address is alive and wants to hear from them, and
+    /// what held their mail back by itself goes (SPEC section 6).
+    pub(super) fn note_reply(&self, transaction: &Transaction, accept: &mut Accept) {
+        if self.service != Service::Transfer || transaction.sender.is_empty() {
+            return;
+        }
+        let address = canonical_text(&transaction.sender);
+        let orgs: BTreeSet<OrgId> = accept.deliveries.iter().map(|delivery| delivery.org).collect();
+        let replied = |org| (org, SuppressionChange::Replied { address: address.clone() });
+        accept.suppressions.extend(orgs.into_iter().map(replied));
     }
 
     fn note_outcome(

@@ -54,6 +54,32 @@ fn a_cancelled_job_takes_its_body_unless_another_job_needs_it() {
 }
 
 #[test]
+fn q12_a_job_accepted_while_its_tenant_was_deleted_is_cancelled_and_not_claimed() {
+    let world = World::new();
+    let gone = block_on(world.storage.create_org("Gone")).unwrap();
+    let accept = |org: OrgId| {
+        let message = MessageId::random();
+        let queued = Queued { org, message, prefix: Vec::new(), skip: Vec::new() };
+        let jobs = vec![job(org, message, "a.test")];
+        let accept = Accept { queued: Some(queued), jobs: jobs.clone(), ..world.accept_of(Vec::new()) };
+        block_on(world.storage.accept(&Spool::from_bytes(b"text".to_vec()), accept)).unwrap();
+        jobs[0].id
+    };
+    let early = accept(gone.id);
+    // The store's part of it alone: what was accepted knows the key, as in the middle of an acceptance.
+    block_on(world.store.delete_org("Gone")).unwrap();
+    let late = accept(gone.id);
+    let others = accept(world.org.id);
+    let claimed = claim(&world);
+    assert_eq!(claimed.iter().map(|job| job.spec.id).collect::<Vec<_>>(), [others]);
+    for id in [early, late] {
+        let (job, _) = block_on(world.store.job(id)).unwrap();
+        assert_eq!(job.unwrap().state, JobState::Cancelled);
+    }
+    assert!(claim(&world).is_empty());
+}
+
+#[test]
 fn a_stale_worker_changes_nothing_and_its_notice_leaves_no_object() {
     let world = World::new();
     world.queue("text", 1).unwrap();

@@ -38,6 +38,8 @@ struct Inner {
     doomed: Vec<u32>,
     polls: u64,
     stopped: bool,
+    /// See [`Exec::slow_down`].
+    pause: std::time::Duration,
 }
 
 struct Task {
@@ -203,6 +205,12 @@ impl Exec {
         group.trip = Some((group.polls.saturating_add(polls), what));
     }
 
+    /// Lets so much real time pass at each poll, as on a machine that is busy with other things. Nothing in the
+    /// world may notice.
+    pub fn slow_down(&self, pause: std::time::Duration) {
+        lock(&self.inner).pause = pause;
+    }
+
     /// Makes [`Exec::run`] return.
     pub fn stop(&self) {
         lock(&self.inner).stopped = true;
@@ -271,7 +279,12 @@ impl Exec {
             None => {}
         }
         inner.polls += 1;
+        let pause = inner.pause;
         drop(inner);
+        if !pause.is_zero() {
+            #[allow(clippy::disallowed_methods)] // it is real time that must not matter
+            std::thread::sleep(pause);
+        }
         let done = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut inner = lock(&self.inner);
         if done {

@@ -46,6 +46,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, echo: bool) -> Outcome {
 /// Runs a seed in a world that was decided otherwise.
 pub fn run_in(seed: u64, setup: Setup, mutant: Option<Mutant>, echo: bool) -> Outcome {
     let world = World::new(seed, setup, mutant, echo);
+    world.exec.slow_down(world.setup.pause);
     begin(&world);
     match world.exec.run(world.setup.safety) {
         Ran::Stopped => {}

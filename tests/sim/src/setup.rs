@@ -43,6 +43,8 @@ pub struct Setup {
     pub focus: Option<&'static str>,
     /// Nodes are stopped between the word to write a final dot and the dot.
     pub stops_before_dots: bool,
+    /// Real time that passes at each poll of a task, for tests that it does not matter.
+    pub pause: std::time::Duration,
     /// What senders may send and addresses may get, and who changes it; none in worlds where nothing of it is asked.
     pub limits: Option<Limits>,
 }
@@ -162,6 +164,7 @@ impl Setup {
             trip: rng.chance(100).then(|| rng.between(5, 400)),
             focus: None,
             stops_before_dots: rng.chance(50),
+            pause: std::time::Duration::ZERO,
             limits: None,
         };
         // From a generator of its own: nothing else that a seed decides depends on it.

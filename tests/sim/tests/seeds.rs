@@ -76,6 +76,17 @@ fn the_same_seed_gives_the_same_log() {
     assert_ne!(run(0, None, false).hash, run(1, None, false).hash);
 }
 
+/// Locks, timers and queues of libraries must not look at the real clock: on a busy machine the log is the same.
+#[test]
+fn the_log_does_not_depend_on_the_speed_of_the_machine() {
+    let pause = std::time::Duration::from_millis(1);
+    for seed in [3, 8, 21] {
+        let quick = run(seed, None, false);
+        let slow = run_in(seed, Setup { pause, ..Setup::of(seed, None) }, None, false);
+        assert_eq!((quick.hash, quick.polls), (slow.hash, slow.polls), "seed {seed}");
+    }
+}
+
 /// Q6: one node and one message; the node dies at its first poll, at its second, and so on, through all that it
 /// does in a run without a crash.
 #[test]
