@@ -25,7 +25,7 @@ pub(crate) async fn marks(storage: &Storage, spec: &NewJob) -> storage::Result<O
     if !sent_here || srs::is_rewritten(&spec.sender) {
         return Ok(None);
     }
-    match storage.store().domain(&domain_of(&spec.sender)).await {
+    match storage.store().domain_lately(&domain_of(&spec.sender)).await {
         Ok(domain) if domain.org == spec.org => {}
         Ok(_) | Err(Error::NotFound) => return Ok(None),
         Err(error) => return Err(error),

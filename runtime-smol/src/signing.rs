@@ -95,7 +95,7 @@ impl Signing {
     }
 
     async fn of_domain(&self, storage: &Storage, name: &str) -> storage::Result<Option<Arc<Signer>>> {
-        match storage.store().domain(name).await {
+        match storage.store().domain_lately(name).await {
             Ok(domain) => Ok(self.ready(storage.keys(), &domain)),
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),

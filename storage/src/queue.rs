@@ -71,7 +71,7 @@ impl Storage {
             inner.conclude(&outcome, &keys).await;
             let placed = outcome?;
             if settled {
-                inner.delete_settled(body).await;
+                inner.delete_settled(body, fence.job).await;
             }
             Ok(placed)
         })
@@ -84,7 +84,7 @@ impl Storage {
             let job = inner.store.job(id).await?.0;
             inner.settle(inner.store.act_on_job(id, action, now).await)?;
             if let (Some(job), JobAction::Cancel) = (job, action) {
-                inner.delete_settled(ObjectKey::queued(job.spec.org, job.spec.message)).await;
+                inner.delete_settled(ObjectKey::queued(job.spec.org, job.spec.message), id).await;
             }
             Ok(())
         })
@@ -143,29 +143,32 @@ impl Inner {
             for job in jobs.extract_if(.., |job| job.spec.org == org) {
                 tracing::warn!(%org, job = %job.spec.id, "a job of a deleted organisation is cancelled");
                 self.settle(self.store.act_on_job(job.spec.id, JobAction::Cancel, now).await)?;
-                self.delete_settled(ObjectKey::queued(org, job.spec.message)).await;
+                self.delete_settled(ObjectKey::queued(org, job.spec.message), job.spec.id).await;
             }
         }
         Ok(jobs)
     }
 
-    /// Deletes a queued message's body unless one of its jobs has a row. The body itself says which jobs
-    /// it was accepted for. On any doubt it stays, to be collected when it is a day old.
-    async fn delete_settled(&self, body: ObjectKey) {
-        match self.needed_by_a_job(body).await {
+    /// Deletes a queued message's body unless one of its jobs has a row; `settled` is known to have none. The body
+    /// itself says which jobs it was accepted for. On any doubt it stays, to be collected when it is a day old.
+    async fn delete_settled(&self, body: ObjectKey, settled: JobId) {
+        match self.needed_by_a_job(body, settled).await {
             Ok(true) | Err(Error::NotFound) => {}
             Ok(false) => self.delete_objects(&[body]).await,
             Err(error) => tracing::warn!(%error, object = %body, "a sent message's body is not deleted yet"),
         }
     }
 
-    async fn needed_by_a_job(&self, body: ObjectKey) -> Result<bool> {
+    async fn needed_by_a_job(&self, body: ObjectKey, settled: JobId) -> Result<bool> {
         let object = self.open_object(body).await?;
         let Place::Queue { jobs } = &object.envelope().place else {
             return Err(Error::Corrupt(format!("object {body}")));
         };
         for job in jobs {
             let id = JobId::parse(&job.id).ok_or_else(|| Error::Corrupt(format!("object {body}")))?;
+            if id == settled {
+                continue;
+            }
             match self.store.job(id).await {
                 Ok((Some(job), _)) if job.state != JobState::Cancelled => return Ok(true),
                 Ok(_) | Err(Error::NotFound) => {}

@@ -218,6 +218,11 @@ pub trait Rows: Send + Sync + 'static {
     async fn org(&self, id: OrgId) -> Result<Option<OrgRow>>;
     async fn domains(&self) -> Result<Vec<Domain>>;
     async fn domain(&self, name: &str) -> Result<Option<Domain>>;
+    /// The same as it was at some moment of the last second, and not before the last change that this process made:
+    /// for readers who write nothing that rests on it.
+    async fn domain_lately(&self, name: &str) -> Result<Option<Domain>> {
+        self.domain(name).await
+    }
     async fn mailboxes(&self) -> Result<Vec<Mailbox>>;
     async fn mailbox(&self, id: MailboxId) -> Result<Option<MailboxRow>>;
     /// Of an organisation, or all, in any order.

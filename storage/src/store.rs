@@ -34,6 +34,9 @@ pub trait Directory: Send + Sync {
     async fn set_domain(&self, name: &str, settings: &DomainSettings) -> Result<()>;
     /// The domain of that canonical name.
     async fn domain(&self, name: &str) -> Result<Domain>;
+    /// The same as it was at some moment of the last second, and not before the last change that this process made:
+    /// for mail on its way, not for whoever changes what he read.
+    async fn domain_lately(&self, name: &str) -> Result<Domain>;
     /// All domains by name.
     async fn list_domains(&self) -> Result<Vec<Domain>>;
     /// Removes a domain; in use while it has mailboxes or aliases.

@@ -63,7 +63,7 @@ async fn is_here(app: &App, job: &Job) -> storage::Result<bool> {
     if name.eq_ignore_ascii_case(&app.config.server.hostname) {
         return Ok(true);
     }
-    match app.storage.store().domain(&name).await {
+    match app.storage.store().domain_lately(&name).await {
         Ok(_) => Ok(true),
         Err(storage::Error::NotFound) => Ok(false),
         Err(error) => Err(error),

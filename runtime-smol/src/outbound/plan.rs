@@ -231,7 +231,7 @@ impl<'a> Planner<'a> {
     async fn sender_validates(&self) -> Result<Option<bool>, Failure> {
         let Some((_, domain)) = self.job.spec.sender.rsplit_once('@') else { return Ok(None) };
         let Ok(name) = canonical_domain(domain) else { return Ok(None) };
-        match self.app.storage.store().domain(&name).await {
+        match self.app.storage.store().domain_lately(&name).await {
             Ok(domain) => Ok(domain.settings.outbound_dnssec_validate),
             Err(storage::Error::NotFound) => Ok(None),
             Err(error) => {

@@ -42,7 +42,7 @@ impl Quotas {
 
     /// The quotas of a sender's domain, when it has any.
     pub async fn of(storage: &Storage, domain: &str) -> storage::Result<Option<Quotas>> {
-        match storage.store().domain(domain).await {
+        match storage.store().domain_lately(domain).await {
             Ok(row) => Ok(Quotas::new(domain, &row.settings)),
             Err(storage::Error::NotFound) => Ok(None),
             Err(error) => Err(error),

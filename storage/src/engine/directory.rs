@@ -184,6 +184,10 @@ impl<R: Rows> Directory for Engine<R> {
         self.rows.domain(name).await?.ok_or(Error::NotFound)
     }
 
+    async fn domain_lately(&self, name: &str) -> Result<Domain> {
+        self.rows.domain_lately(name).await?.ok_or(Error::NotFound)
+    }
+
     async fn list_domains(&self) -> Result<Vec<Domain>> {
         let mut domains = self.rows.domains().await?;
         domains.sort_by(|a, b| a.name.cmp(&b.name));

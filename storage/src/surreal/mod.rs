@@ -1,6 +1,7 @@
 //! The rows in SurrealDB: embedded in this process (`surrealkv://`, `mem://`) or on a server (`ws://`, `wss://`).
 
 mod call;
+mod lately;
 mod read;
 mod rows;
 mod schema;
@@ -34,6 +35,7 @@ pub struct SurrealRows {
     /// A mailbox that was found lately: it is read in place of one that does not exist, so that a look-up of
     /// an unknown address takes as long as one of a known address.
     decoy: Arc<Mutex<Option<MailboxId>>>,
+    lately: lately::Lately,
     /// The clock of an embedded database is this process's; a server has its own.
     clock: Option<Clock>,
 }
@@ -193,9 +195,12 @@ impl SurrealStore {
         let calls = Calls::new(runtime, connection);
         let migrated = call::within(call::OPEN_LIMIT, schema::migrate(&calls)).await;
         match migrated.unwrap_or_else(|| Err(standstill())) {
-            Ok(Ok(())) => {
-                Ok(Engine::over(SurrealRows { calls: Arc::new(calls), decoy: Arc::default(), clock }))
-            }
+            Ok(Ok(())) => Ok(Engine::over(SurrealRows {
+                calls: Arc::new(calls),
+                decoy: Arc::default(),
+                lately: lately::Lately::default(),
+                clock,
+            })),
             Ok(Err(stored)) => {
                 calls.close().await;
                 Err(OpenError::Newer(stored, schema::VERSION))

@@ -61,6 +61,7 @@ impl Rows for SurrealRows {
             return Ok(());
         };
         let outcome = self.calls.transaction(&transaction.text, transaction.bound).await;
+        self.lately.forget(&writes);
         if let Err(ApplyError::Other(error)) = &outcome {
             tracing::error!(operation = what, %error, "a transaction failed");
         }
@@ -116,6 +117,16 @@ impl Rows for SurrealRows {
         let key = record("has_domain", name);
         let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
         one("has_domain", value, codec::read_edge)
+    }
+
+    async fn domain_lately(&self, name: &str) -> Result<Option<Domain>> {
+        let since = match self.lately.domain(name) {
+            Ok(known) => return Ok(known),
+            Err(since) => since,
+        };
+        let found = self.domain(name).await?;
+        self.lately.remember(since, name, &found);
+        Ok(found)
     }
 
     async fn mailboxes(&self) -> Result<Vec<Mailbox>> {
