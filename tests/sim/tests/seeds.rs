@@ -2,7 +2,7 @@
 
 use sim::mutants::Mutant;
 use sim::run::{Outcome, run, run_in};
-use sim::setup::Setup;
+use sim::setup::{Clocks, Setup};
 
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 2_000;
@@ -112,6 +112,31 @@ fn q6_a_crash_at_every_await_point() {
 fn q2_nodes_that_are_stopped_and_go_on() {
     for seed in 0..400 {
         check(&run_in(seed, Setup::stopped(seed), None, false));
+    }
+}
+
+/// Q3: every node's clocks are off by up to an hour and drift by up to a tenth, and most faults are steps of ten
+/// minutes.
+#[test]
+fn q3_clocks_that_are_wrong_drift_and_step() {
+    for seed in 0..100 {
+        let setup = Setup::of(seed, None);
+        let nodes = setup.nodes.max(2);
+        let setup =
+            Setup { nodes, embedded: false, clocks: Clocks::Wild, focus: Some("wall clock step"), ..setup };
+        check(&run_in(seed, setup, None, false));
+    }
+}
+
+/// Q4, Q5: nodes that are cut off from the database, in the middle of an attempt and of a commit, until their jobs
+/// were taken over; and writes whose outcome is not told.
+#[test]
+fn q4_q5_nodes_that_are_cut_off_and_commits_that_nobody_answers() {
+    for (seed, focus) in (0..75).flat_map(|seed| [(seed, "link cut"), (seed, "trouble with writes")]) {
+        let setup = Setup::of(seed, None);
+        let nodes = setup.nodes.max(2);
+        let setup = Setup { nodes, embedded: false, focus: Some(focus), ..setup };
+        check(&run_in(seed, setup, None, false));
     }
 }
 
