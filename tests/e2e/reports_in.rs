@@ -258,6 +258,53 @@ fn so15_a_complaint_that_is_proved_suppresses_without_an_end() {
     assert_eq!(suppressions(&inbox).len(), 2);
 }
 
+/// A complaint as most providers write it: the message comes back with its header, and its recipient is blacked out.
+fn complaint_about(header: &str) -> String {
+    complaint("", "abuse").replace("Original-Envelope-Id: \r\n", "").replace("Subject: replies\r\n", header)
+}
+
+#[test]
+fn so15_a_complaint_that_returns_the_message_is_about_it_and_one_that_cannot_know_its_name_is_not() {
+    let Some((inbox, _world, far)) = world() else { return };
+    let envid = sent(&inbox, &far, "friend@remote.test");
+    let job = envid.split('.').next().expect("a name");
+    // The first job of a message has the message's own name.
+    let header = |name: &str, by: &str, author: &str| {
+        format!(
+            "Received: from mx.remote.test by far.test id {name}; Fri, 27 Nov 2026 12:00:00 +0000\r\nReceived: \
+             from client (by a.test id x)\r\n by {by} with ESMTPSA id {name}\r\n for <redacted>; Fri, 27 Nov 2026 \
+             12:00:00 +0000\r\nFrom: Alice <{author}>\r\nSubject: hi\r\n"
+        )
+    };
+    let host = inbox.env["SERVER_HOSTNAME"].clone();
+    let (sender, to) = ("fbl@remote.test", "postmaster@example.test");
+    let other = format!("{}{}", &job[..job.len() - 1], if job.ends_with('0') { '1' } else { '0' });
+    for header in [
+        header(&other, &host, ALICE),
+        header(job, "mx.else.test", ALICE),
+        header(job, &host, "alice@else.test"),
+        header(job, &host, "nobody"),
+    ] {
+        bring(&inbox, sender, to, &complaint_about(&header));
+        assert_eq!(suppressions(&inbox), Vec::<Value>::new(), "{header}");
+    }
+    bring(&inbox, sender, to, &complaint_about(&header(job, &host, ALICE)));
+    let rows = suppressions(&inbox);
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((&row["entry"], &row["source"]), (&"friend@remote.test".into(), &"complaint".into()));
+    assert_eq!(events(&inbox, &envid), [("complained".to_owned(), "friend@remote.test".to_owned())]);
+
+    // Of several recipients none speaks for another.
+    assert!(send(&inbox, "one@remote.test,two@remote.test", &[])[1].starts_with("250"));
+    let envid = parameter(&far.mail_for("two@remote.test"), "ENVID").expect("ours").to_owned();
+    eventually(LIMIT, "an empty queue", || {
+        inbox.cli_json(&["queue", "list", "--json"]).as_array().is_some_and(Vec::is_empty)
+    });
+    let job = envid.split('.').next().expect("a name");
+    bring(&inbox, sender, to, &complaint_about(&header(job, &host, ALICE)));
+    assert_eq!(suppressions(&inbox).len(), 1);
+}
+
 #[test]
 fn so14_an_envid_of_the_senders_own_goes_as_it_is_and_what_passes_through_gets_none() {
     let Some((inbox, _world, far)) = world() else { return };

@@ -14,6 +14,7 @@ pub mod envid;
 mod feedback;
 mod fields;
 mod outcome;
+mod trace;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,6 +28,7 @@ use protocol_core::message::{Encoding, Fields, Kind, Part, Structure};
 pub use delivery::{Action, DeliveryReport, Diagnostic, Recipient};
 pub use feedback::{Feedback, FeedbackReport};
 pub use outcome::{Outcome, Suppress, Told, outcomes};
+pub use trace::{Returned, Trace};
 
 /// Octets of the part for machines, as it stands in the message.
 pub const REPORT_OCTETS_MAX: u64 = 512 * 1024;

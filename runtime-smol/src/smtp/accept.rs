@@ -110,8 +110,8 @@ impl Connection {
             let (print, at) = (fingerprint(transaction, &hasher), self.app.storage.store_now());
             accept.idempotency = Some(idempotency::promise(account.org, key, print, id, at));
         }
-        self.note_report(transaction, &forms.delivered, &mut accept).await?;
         let is_known = judged.sender_is_known && judged.place == Place::Inbox;
+        self.note_report(transaction, &forms.delivered, is_known, &mut accept).await?;
         if is_known {
             self.note_reply(transaction, &mut accept);
         }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use protocol_smtp::reported::{Outcome, Report, ReportKind, Told, locate, outcomes, read};
+use protocol_smtp::reported::{Outcome, Report, ReportKind, Returned, Told, locate, outcomes, read};
 use protocol_smtp::server::{Refusal, Service};
 use storage::{
-    Accept, DeliveryRecord, Error, JobEvent, JobId, OrgId, RecipientState, SuppressionChange,
+    Accept, DeliveryRecord, Error, JobEvent, JobId, MessageId, OrgId, RecipientState, SuppressionChange,
     SuppressionSource,
 };
 
@@ -25,19 +25,28 @@ pub const REPORTS_MAX: usize = 10;
 
 impl Connection {
     /// Adds to an acceptance what the message proves about messages of ours, if it is a report: from another server,
-    /// and, for a notification of delivery, from nobody (RFC 3464 §2). That it is none is no fault of its sender.
+    /// and, for a notification of delivery, from nobody (RFC 3464 §2). That it is none is no fault of its sender, of
+    /// whom it matters for a complaint without an envelope identifier whether he is known.
     pub(super) async fn note_report(
         &self,
         transaction: &Transaction,
         form: &Form,
+        sender_is_known: bool,
         accept: &mut Accept,
     ) -> Result<(), Refusal> {
         if self.service != Service::Transfer {
             return Ok(());
         }
-        let Some(report) = report_in(form, transaction.sender.is_empty()).await? else { return Ok(()) };
-        let Some(envid) = report.envelope_id() else { return Ok(()) };
-        let Some((job, org)) = proved(&self.app.storage, envid).await.map_err(storage_failed)? else {
+        let from_nobody = transaction.sender.is_empty();
+        let Some((report, returned)) = report_in(form, from_nobody).await? else { return Ok(()) };
+        let mut about = match report.envelope_id() {
+            Some(envid) => proved(&self.app.storage, envid).await.map_err(storage_failed)?,
+            None => None,
+        };
+        if about.is_none() && sender_is_known && matches!(report, Report::Feedback(_)) {
+            about = self.traced(&returned).await.map_err(storage_failed)?;
+        }
+        let Some((job, org)) = about else {
             tracing::debug!(peer = %self.peer, "a report about a message that is not known to be ours");
             return Ok(());
         };
@@ -53,6 +62,32 @@ impl Connection {
             self.note_outcome((job, org), address, &outcome, &records, accept);
         }
         Ok(())
+    }
+
+    /// The job of a returned message that bears our own name for it, which only those know who got it, and the
+    /// organisation of its author. Most who report complaints return the message and know no envelope identifier
+    /// (RFC 5965 §3.2). Where it went to several, each of them could complain for the others: then it is of none.
+    async fn traced(&self, returned: &Returned) -> storage::Result<Option<(JobId, OrgId)>> {
+        let (store, own) = (self.app.storage.store(), &self.app.config.server.hostname);
+        let mut ours = returned.traces.iter().filter(|trace| trace.by.eq_ignore_ascii_case(own));
+        let Some(message) = ours.find_map(|trace| MessageId::parse(&trace.id)) else { return Ok(None) };
+        let org = match &returned.author {
+            Some(domain) => match store.domain_lately(domain).await {
+                Ok(domain) => domain.org,
+                Err(Error::NotFound) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+            None => return Ok(None),
+        };
+        let records = store.timeline(message).await?;
+        // A message's first job has its name: without it the records are of the jobs of one with a name close by.
+        if !records.iter().any(|(job, _)| *job == JobId::of(message, 0)) {
+            return Ok(None);
+        }
+        let attempts = records.iter().filter(|(_, record)| record.event == JobEvent::Attempted);
+        let sent: BTreeSet<(JobId, &str)> =
+            attempts.map(|(job, record)| (*job, &*record.recipient)).collect();
+        Ok(sent.first().filter(|_| sent.len() == 1).map(|(job, _)| (*job, org)))
     }
 
     /// Adds that a sender who is known wrote to somebody here: its address is alive and wants to hear from them, and
@@ -106,8 +141,8 @@ impl Connection {
     }
 }
 
-/// The report that a message is, if it is one.
-async fn report_in(form: &Form, from_nobody: bool) -> Result<Option<Report>, Refusal> {
+/// The report that a message is, if it is one, and what it returns.
+async fn report_in(form: &Form, from_nobody: bool) -> Result<Option<(Report, Returned)>, Refusal> {
     let Ok(located) = locate(&form.structure) else { return Ok(None) };
     if located.kind == ReportKind::Delivery && !from_nobody {
         return Ok(None);
@@ -118,7 +153,7 @@ async fn report_in(form: &Form, from_nobody: bool) -> Result<Option<Report>, Ref
     };
     let (status, returned) = (octets(&located.status).await?, octets(&located.returned).await?);
     match read(&located, &status, &returned) {
-        Ok(report) => Ok(Some(report)),
+        Ok(report) => Ok(Some((report, Returned::read(&located, &returned)))),
         Err(why) => {
             tracing::debug!(%why, "a message that looks like a report");
             Ok(None)
