@@ -3,7 +3,10 @@
 
 mod acceptance;
 mod api;
+mod api_emails;
 mod api_events;
+mod api_once;
+mod api_refusals;
 mod api_tenants;
 mod attacks;
 mod bodies;
