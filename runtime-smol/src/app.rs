@@ -52,6 +52,17 @@ pub struct App {
     pub queued: Event,
 }
 
+impl App {
+    /// What requests of administration are carried out on.
+    pub fn administration(self: &Arc<App>) -> crate::admin::Context {
+        let woken = self.clone();
+        let wake_queue = Arc::new(move || {
+            woken.queued.notify(usize::MAX);
+        });
+        crate::admin::Context { storage: self.storage.clone(), config: self.config.clone(), wake_queue }
+    }
+}
+
 /// A flag that tasks can wait for.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<(AtomicBool, Event)>);

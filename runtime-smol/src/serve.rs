@@ -23,6 +23,7 @@ use crate::https::Https;
 use crate::mta_sts::{Policies, own::Own};
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
 use crate::signing::Signing;
+use crate::telemetry::Telemetry;
 use crate::tls::{ClientTls, ServerTls};
 use crate::tls_reports::{self, Reports};
 use crate::{again, api, http, imap, logging, outbound, smtp, task};
@@ -55,7 +56,14 @@ struct Started {
 
 /// Runs the server until it is told to stop.
 pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
-    logging::start(&loaded.config.log);
+    let telemetry = match open_telemetry(&loaded.config) {
+        Ok(telemetry) => telemetry,
+        Err(why) => {
+            eprintln!("inbox: traces cannot be exported: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(&loaded.config.log, telemetry.as_ref().map(Telemetry::layer));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -64,14 +72,24 @@ pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
     }
     tracing::info!("retries: {}", outbound::policy(&loaded.config.outbound).horizon());
     task::block_on(async {
-        match start(loaded.config, quickstart).await {
+        let code = match start(loaded.config, quickstart).await {
             Ok(started) => started.run().await,
             Err(StartError(why)) => {
                 eprintln!("inbox: {why}");
                 ExitCode::FAILURE
             }
+        };
+        if let Some(telemetry) = telemetry {
+            telemetry.end().await;
         }
+        code
     })
+}
+
+fn open_telemetry(config: &Config) -> Result<Option<Telemetry>, String> {
+    let Some(otel) = &config.otel else { return Ok(None) };
+    let tls = ClientTls::open(config.tls.extra_roots_file.as_deref()).map_err(|e| e.0)?;
+    Telemetry::open(otel, tls, &config.server.hostname).map(Some)
 }
 
 /// Opens database, objects and keys.
@@ -151,11 +169,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         stop: stop.clone(),
         queued: Event::new(),
     });
-    let woken = app.clone();
-    let wake_queue = Arc::new(move || {
-        woken.queued.notify(usize::MAX);
-    });
-    let context = Context { storage: storage.clone(), config, wake_queue };
+    let context = app.administration();
     let api = Api::new(app.clone(), quickstart.is_some());
     if let Some(quickstart) = quickstart {
         let text = quickstart.prepare(&context).await?;

@@ -31,4 +31,6 @@ mod signed;
 mod signing;
 mod standstill;
 mod startup;
+mod telemetry;
+mod webhooks;
 mod wishes;

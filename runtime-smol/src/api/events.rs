@@ -10,10 +10,10 @@ use async_io::Timer;
 use futures_lite::future;
 use storage::{Email, EmailPrivate, LogRow, MessageId, OrgId};
 
-use super::auth::{Caller, Scope};
-use super::emails::is_visible;
+use super::auth::{Caller, Scope, is_still};
+use super::emails::{is_visible, may_see};
 use super::error::{ApiError, Code};
-use super::event::{Event, Kind, Position};
+use super::event::{About, Event, Kind, Position};
 use crate::app::App;
 use crate::task;
 
@@ -82,6 +82,16 @@ impl Reader {
         position: Position,
         kind: Kind,
     ) -> storage::Result<Option<Event>> {
+        let about = match row.mailbox() {
+            Some(mailbox) => Some(About::Message(mailbox)),
+            None => self.email(row).await?.map(|(email, private)| About::Email(email, private)),
+        };
+        let (email, record) = (row.email, row.record.clone());
+        Ok(about.map(|about| Event { position, kind, email, record, about }))
+    }
+
+    /// The e-mail of an entry; none when its row is gone.
+    async fn email(&mut self, row: &LogRow) -> storage::Result<Option<Opened>> {
         if !self.emails.contains_key(&row.email) {
             if self.emails.len() >= REMEMBERED_MAX {
                 self.emails.clear();
@@ -96,15 +106,7 @@ impl Reader {
             };
             self.emails.insert(row.email, found);
         }
-        let known = self.emails.get(&row.email).cloned().flatten();
-        Ok(known.map(|(email, private)| Event {
-            position,
-            kind,
-            email: row.email,
-            record: row.record.clone(),
-            private,
-            row: email,
-        }))
+        Ok(self.emails.get(&row.email).cloned().flatten())
     }
 }
 
@@ -113,7 +115,10 @@ impl Wanted {
     fn fits(&self, caller: &Caller, event: &Event) -> bool {
         self.email.is_none_or(|email| email == event.email)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && is_visible(caller, &event.row)
+            && match &event.about {
+                About::Email(row, _) => is_visible(caller, row),
+                About::Message(mailbox) => may_see(caller, Some(*mailbox)),
+            }
     }
 }
 
@@ -241,24 +246,5 @@ impl Tell {
             // The next look at the log says more.
             Err(_) => true,
         }
-    }
-}
-
-/// Whether a caller is who they were (AU7).
-async fn is_still(app: &App, caller: &Caller) -> storage::Result<bool> {
-    if let Some(key) = &caller.key {
-        match app.storage.store().api_key(key.id).await {
-            Ok(key) if key.expires.is_none_or(|end| app.storage.store_now() < end) => {}
-            Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    match &caller.mailbox {
-        None => Ok(true),
-        Some(mailbox) => match app.storage.store().mailbox(mailbox.id).await {
-            Ok(mailbox) => Ok(!mailbox.disabled),
-            Err(storage::Error::NotFound) => Ok(false),
-            Err(error) => Err(error),
-        },
     }
 }

@@ -17,6 +17,21 @@ pub enum KeyScope {
     Read,
     /// Change what belongs to the organisation.
     Admin,
+    /// Make and remove organisations, and say what they may send. Given by hand only, never over the API.
+    Operator,
+}
+
+impl KeyScope {
+    /// What these give together.
+    pub fn all_of(scopes: &[KeyScope]) -> Scopes {
+        let given = |scope| scopes.contains(&scope);
+        Scopes {
+            send: given(KeyScope::Send),
+            read: given(KeyScope::Read),
+            admin: given(KeyScope::Admin),
+            operator: given(KeyScope::Operator),
+        }
+    }
 }
 
 /// A key of the API.
@@ -54,7 +69,9 @@ pub struct NewApiKey {
 impl From<storage::ApiKey> for ApiKey {
     fn from(key: storage::ApiKey) -> ApiKey {
         let given = [(key.scopes.send, KeyScope::Send), (key.scopes.read, KeyScope::Read)];
-        let given = given.into_iter().chain([(key.scopes.admin, KeyScope::Admin)]);
+        let given = given
+            .into_iter()
+            .chain([(key.scopes.admin, KeyScope::Admin), (key.scopes.operator, KeyScope::Operator)]);
         ApiKey {
             id: ID(key.id.to_string()),
             name: key.name,
@@ -66,6 +83,12 @@ impl From<storage::ApiKey> for ApiKey {
             expires_at: key.expires.map(DateTime),
             last_used_at: key.last_used.map(DateTime),
         }
+    }
+}
+
+impl From<(storage::ApiKey, String)> for NewApiKey {
+    fn from((key, secret): (storage::ApiKey, String)) -> NewApiKey {
+        NewApiKey { api_key: key.into(), secret }
     }
 }
 
@@ -160,16 +183,10 @@ impl KeyMutation {
         #[graphql(default, desc = "What is sent with it is never delivered.")] test: bool,
     ) -> async_graphql::Result<NewApiKey> {
         let (app, caller) = parts(context)?;
-        let given = |scope| scopes.contains(&scope);
-        let scopes = Scopes {
-            send: given(KeyScope::Send),
-            read: given(KeyScope::Read),
-            admin: given(KeyScope::Admin),
-        };
+        let scopes = KeyScope::all_of(&scopes);
         let expires = expires_at.map(|time| time.0);
         let wanted = keys::Wanted { name, scopes, senders, networks, expires, test };
-        let (key, secret) = keys::create(app, caller, wanted).await?;
-        Ok(NewApiKey { api_key: key.into(), secret })
+        Ok(keys::create(app, caller, wanted).await?.into())
     }
 
     /// Makes a key worth nothing, from this moment on. Needs the scope `admin`.

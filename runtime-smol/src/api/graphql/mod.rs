@@ -7,6 +7,7 @@ mod mutation;
 mod query;
 mod subscription;
 mod templates;
+mod tenants;
 mod types;
 mod webhooks;
 
@@ -28,16 +29,24 @@ use mutation::EmailMutation;
 use query::EmailQuery;
 pub use subscription::Subscription;
 use templates::{TemplateMutation, TemplateQuery};
+use tenants::{TenantMutation, TenantQuery};
 pub use types::{DateTime, Json};
 use webhooks::{WebhookMutation, WebhookQuery};
 
 /// What can be asked for.
 #[derive(MergedObject, Default)]
-pub struct Query(EmailQuery, KeyQuery, WebhookQuery, TemplateQuery, DirectoryQuery);
+pub struct Query(EmailQuery, KeyQuery, WebhookQuery, TemplateQuery, DirectoryQuery, TenantQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(EmailMutation, KeyMutation, WebhookMutation, TemplateMutation, DirectoryMutation);
+pub struct Mutation(
+    EmailMutation,
+    KeyMutation,
+    WebhookMutation,
+    TemplateMutation,
+    DirectoryMutation,
+    TenantMutation,
+);
 
 /// The schema of the API.
 pub type ApiSchema = Schema<Query, Mutation, Subscription>;

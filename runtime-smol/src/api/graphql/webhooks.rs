@@ -16,6 +16,9 @@ pub struct Webhook {
     url: String,
     /// Types of events that are sent; none: all.
     types: Vec<EventType>,
+    /// The mailbox of which it is told what arrives, by its ID; none: of all that the organisation sends, and of what
+    /// arrives in mailboxes that have a webhook.
+    mailbox_id: Option<ID>,
     /// Events are sent.
     enabled: bool,
     /// When it was made.
@@ -50,6 +53,7 @@ impl From<storage::Webhook> for Webhook {
             id: ID(webhook.id.to_string()),
             url: webhook.url,
             types: webhook.kinds.iter().filter_map(|name| Kind::named(name)).map(EventType::from).collect(),
+            mailbox_id: webhook.mailbox.map(|id| ID(id.to_string())),
             enabled: webhook.enabled,
             created_at: DateTime(webhook.created),
             position: ID(webhook.position),
@@ -87,16 +91,20 @@ pub struct WebhookMutation;
 
 #[Object]
 impl WebhookMutation {
-    /// Sends events to an address from now on. Needs the scope `admin`.
+    /// Sends events to an address from now on. With a mailbox: an event for each message that arrives in its inbox,
+    /// with the header and where the message can be fetched. Needs the scope `admin`.
     async fn create_webhook(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "An address that begins with https:// and names a host.")] url: String,
         #[graphql(default, desc = "Types of events; none: all.")] types: Vec<EventType>,
+        #[graphql(desc = "The address of a mailbox, to be told of what arrives there only.")] mailbox: Option<
+            String,
+        >,
     ) -> async_graphql::Result<NewWebhook> {
         let (app, caller) = parts(context)?;
         let kinds = types.into_iter().map(Kind::from).collect();
-        let wanted = webhooks::Wanted { url: Some(url), kinds: Some(kinds), enabled: None };
+        let wanted = webhooks::Wanted { url: Some(url), kinds: Some(kinds), enabled: None, mailbox };
         Ok(webhooks::create(app, caller, wanted).await?.into())
     }
 
@@ -111,7 +119,7 @@ impl WebhookMutation {
     ) -> async_graphql::Result<Webhook> {
         let (app, caller) = parts(context)?;
         let kinds = types.map(|types| types.into_iter().map(Kind::from).collect());
-        let wanted = webhooks::Wanted { url, kinds, enabled };
+        let wanted = webhooks::Wanted { url, kinds, enabled, mailbox: None };
         Ok(webhooks::update(app, caller, &id, wanted).await?.into())
     }
 
