@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod api;
+mod api_clients;
 mod api_emails;
 mod api_events;
 mod api_once;

@@ -5,6 +5,8 @@
 
 mod auth;
 mod body;
+#[cfg(test)]
+mod crash_tests;
 mod directory;
 mod emails;
 mod error;
