@@ -51,6 +51,8 @@ pub struct App {
     pub stop: Stop,
     /// Notified when a job was queued on this node.
     pub queued: Event,
+    /// Notified when this node wrote to the log of an organisation.
+    pub logged: Event,
 }
 
 impl App {
@@ -85,6 +87,7 @@ impl App {
             signing: Signing::open(&config.dkim)?,
             stop: Stop::default(),
             queued: Event::new(),
+            logged: Event::new(),
             client_tls,
             resolver,
             reports,

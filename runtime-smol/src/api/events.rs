@@ -16,11 +16,14 @@ use super::error::{ApiError, Code};
 use super::event::{About, Event, Kind, Position};
 use crate::app::App;
 use crate::task;
+use crate::wire::monotonic_now;
 
 /// Rows of the log that are read at a time.
 const ROWS: usize = 100;
-/// How long a stream waits before it looks whether more has happened.
+/// How long a stream waits before it looks whether more has happened on another node.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long it waits at least: where much happens, much is read at once.
+const LOOK_LEAST: Duration = Duration::from_millis(200);
 /// Streams of one process.
 pub const STREAMS_MAX: usize = 1_000;
 /// Events that wait for a slow reader.
@@ -197,8 +200,11 @@ struct Tell {
 impl Tell {
     async fn run(self, mut at: Position) {
         let mut reader = Reader::new(self.app.clone(), self.caller.org);
-        let mut looks = 0u32;
+        let (mut looks, mut asked) = (0u32, monotonic_now());
         loop {
+            // What is written from here on is not missed, whatever this look finds.
+            let news = self.app.logged.listen();
+            let look = monotonic_now();
             let (events, end) = match reader.after(at).await {
                 Ok(read) => read,
                 Err(error) => return drop(self.sender.send(Err(error.into())).await),
@@ -211,14 +217,24 @@ impl Tell {
             let more = end != at;
             at = end;
             looks = looks.wrapping_add(1);
-            if (!more || looks.is_multiple_of(64)) && !self.goes_on().await {
-                return;
+            if look.since(asked) >= LOOK_AGAIN || looks.is_multiple_of(64) {
+                asked = look;
+                if !self.goes_on().await {
+                    return;
+                }
             }
             if more {
                 continue;
             }
             let again = async {
-                Timer::after(LOOK_AGAIN).await;
+                let elsewhere = async {
+                    Timer::after(LOOK_AGAIN).await;
+                };
+                let here = async {
+                    news.await;
+                    Timer::after(LOOK_LEAST.saturating_sub(monotonic_now().since(look))).await;
+                };
+                future::or(elsewhere, here).await;
                 true
             };
             let ended = async {

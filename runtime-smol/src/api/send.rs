@@ -120,6 +120,7 @@ async fn sending(
     }
     METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
     METRICS.messages_accepted.add("api");
+    app.logged.notify(usize::MAX);
     if queued {
         app.queued.notify(usize::MAX);
     }

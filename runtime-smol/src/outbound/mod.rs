@@ -497,6 +497,9 @@ impl Worker {
                 if has_jobs {
                     self.app.queued.notify(usize::MAX);
                 }
+                if job.spec.logged {
+                    self.app.logged.notify(usize::MAX);
+                }
                 Ok(())
             }
             Err(error) => {

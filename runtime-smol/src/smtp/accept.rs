@@ -124,6 +124,7 @@ impl Connection {
             false => None,
         };
         let local = accept.deliveries.len();
+        let logged = accept.deliveries.iter().any(|copy| copy.told.is_some());
         let queued = !accept.jobs.is_empty() || told.as_ref().is_some_and(|(_, told)| !told.jobs.is_empty());
         match self.app.storage.accept_with(spool, &queued_form.spool, accept, told).await {
             Ok(_) => {}
@@ -140,6 +141,9 @@ impl Connection {
         }
         if queued {
             self.app.queued.notify(usize::MAX);
+        }
+        if logged {
+            self.app.logged.notify(usize::MAX);
         }
         Ok(id)
     }

@@ -27,6 +27,8 @@ use crate::telemetry::{self, TARGET};
 
 /// How often webhooks that are due are looked for.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after something was written down here they are looked for.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
 /// How long a node may be at a webhook without a word.
 const LEASE: Duration = Duration::from_secs(60);
 /// Webhooks that one node is at at once.
@@ -45,6 +47,7 @@ pub async fn run(app: Arc<App>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let busy = Busy::default();
     loop {
+        let news = app.logged.listen();
         let due = match app.storage.store().webhooks(None).await {
             Ok(webhooks) => webhooks,
             Err(error) => {
@@ -67,7 +70,14 @@ pub async fn run(app: Arc<App>) {
             .detach();
         }
         let again = async {
-            Timer::after(LOOK).await;
+            let elsewhere = async {
+                Timer::after(LOOK).await;
+            };
+            let here = async {
+                news.await;
+                Timer::after(LOOK_LEAST).await;
+            };
+            future::or(elsewhere, here).await;
             false
         };
         let stop = async {
