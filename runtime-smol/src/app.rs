@@ -10,6 +10,7 @@ use storage::Storage;
 use crate::config::Config;
 use crate::dmarc_reports::Observations;
 use crate::dns::Resolver;
+use crate::https::Https;
 use crate::mta_sts::Policies;
 use crate::signing::Signing;
 use crate::smtp;
@@ -50,6 +51,59 @@ pub struct App {
     pub stop: Stop,
     /// Notified when a job was queued on this node.
     pub queued: Event,
+    /// Notified when this node wrote to the log of an organisation.
+    pub logged: Event,
+}
+
+impl App {
+    /// Opens everything that is not storage.
+    ///
+    /// # Errors
+    /// One message, for whoever starts the server.
+    pub fn open(config: Arc<Config>, storage: Storage) -> Result<App, String> {
+        let tls = ServerTls::open(&config).map_err(|e| e.to_string())?;
+        let client_tls =
+            ClientTls::open(config.tls.extra_roots_file.as_deref()).map_err(|e| e.to_string())?;
+        let resolver = Arc::new(Resolver::open(&config.dns)?);
+        let reports = Reports::open(config.outbound.tls_report_dir.as_deref());
+        let https = Https::new(resolver.clone(), client_tls.clone(), config.outbound.allow_private_networks);
+        let imap =
+            protocol_imap::server::ServerConfig::new(&config.server.hostname, config.smtp.max_message_bytes);
+        Ok(App {
+            tls: Arc::new(tls),
+            smtp: smtp::Configs::new(&config),
+            repeats: smtp::Repeats::of_messages(),
+            replays: smtp::Repeats::of_signatures(),
+            verifier: smtp::open_verifier(&config.dns)?,
+            imap: Arc::new(imap),
+            policies: Policies::new(
+                https,
+                resolver.clone(),
+                storage.clone(),
+                reports.clone(),
+                config.mta_sts.https_port,
+            ),
+            observations: Observations::open(config.auth.dmarc_report_dir.as_deref()),
+            signing: Signing::open(&config.dkim)?,
+            stop: Stop::default(),
+            queued: Event::new(),
+            logged: Event::new(),
+            client_tls,
+            resolver,
+            reports,
+            config,
+            storage,
+        })
+    }
+
+    /// What requests of administration are carried out on.
+    pub fn administration(self: &Arc<App>) -> crate::admin::Context {
+        let woken = self.clone();
+        let wake_queue = Arc::new(move || {
+            woken.queued.notify(usize::MAX);
+        });
+        crate::admin::Context { storage: self.storage.clone(), config: self.config.clone(), wake_queue }
+    }
 }
 
 /// A flag that tasks can wait for.

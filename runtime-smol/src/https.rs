@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use bytes::Bytes;
-use futures_lite::future;
+use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -254,11 +254,15 @@ fn request(
     request.body(Full::new(body)).map_err(|e| Fault::Http(e.to_string()))
 }
 
-async fn exchange(
-    stream: TlsStream<Async<TcpStream>>,
+/// One request and its answer, of at most so many octets, on a connection that was made for it.
+pub(crate) async fn exchange<S>(
+    stream: S,
     request: Request<Full<Bytes>>,
     octets: usize,
-) -> Result<Answer, Fault> {
+) -> Result<Answer, Fault>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let broken = |e: hyper::Error| Fault::Http(e.to_string());
     let mut builder = Builder::new();
     builder.max_buf_size(HEADER_MAX);

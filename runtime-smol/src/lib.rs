@@ -33,6 +33,7 @@ pub mod serve;
 pub mod signing;
 pub mod smtp;
 pub mod task;
+pub mod telemetry;
 pub mod tls;
 pub mod tls_reports;
 pub mod wire;

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config;
+use crate::telemetry::{BoxedLayer, TARGET};
 
 /// Octets of a peer's text that reach the log.
 pub const PEER_TEXT_MAX: usize = 1024;
@@ -18,20 +19,23 @@ pub const PEER_TEXT_MAX: usize = 1024;
 /// The key of hashed addresses when LOG_ADDRESSES=hash.
 static HASH_KEY: OnceLock<Option<[u8; 32]>> = OnceLock::new();
 
-/// Starts logging as configured. A second call changes nothing.
-pub fn start(log: &config::Log) {
+/// Starts logging as configured, and what takes spans. A second call changes nothing.
+pub fn start(log: &config::Log, spans: Option<BoxedLayer>) {
     let _ = HASH_KEY.set(log.hash_addresses.then(random_key));
-    if !log.console {
-        return;
+    let mut layers: Vec<BoxedLayer> = spans.into_iter().collect();
+    if log.console {
+        let filter = filter(&log.filter);
+        let terminal = std::io::stderr().is_terminal();
+        let layer: BoxedLayer = if terminal {
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()
+        } else {
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed()
+        };
+        layers.push(layer.with_filter(filter).boxed());
     }
-    let filter = filter(&log.filter);
-    let terminal = std::io::stderr().is_terminal();
-    let layer = if terminal {
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()
-    } else {
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed()
-    };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    if !layers.is_empty() {
+        let _ = tracing_subscriber::registry().with(layers).try_init();
+    }
 }
 
 /// Libraries whose informative events are about themselves: warnings and worse only, unless LOG_LEVEL names
@@ -50,7 +54,8 @@ fn filter(text: &str) -> Targets {
             filter = filter.with_target("hickory_net::dnssec", LevelFilter::OFF);
         }
     }
-    filter
+    // Spans are the collector's: without one they are never made, and no line of the log repeats them.
+    filter.with_target(TARGET, LevelFilter::OFF)
 }
 
 /// Hashes can be compared within one run of the process only: the key is never kept.
@@ -142,6 +147,7 @@ mod tests {
         assert!(enabled("info,surrealdb=info", "surrealdb::core::kvs"));
         assert!(enabled("debug", "surrealdb::core::kvs"));
         assert!(!enabled("warn", "runtime_smol::serve"));
+        assert!(!enabled("trace", TARGET) && !enabled("telemetry=trace", TARGET));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub api_requests: Labelled,
     /// Tries to hand events to webhooks, by outcome.
     pub webhook_deliveries: Labelled,
+    /// Batches of spans offered to the collector, by outcome.
+    pub trace_exports: Labelled,
     /// Connections that messages went out over: made for them, or kept from the message before.
     pub outbound_connections: Labelled,
     /// Outbound delivery attempts, by outcome.
@@ -94,6 +96,7 @@ pub static METRICS: Metrics = Metrics {
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
     api_requests: Labelled(Mutex::new(BTreeMap::new())),
     webhook_deliveries: Labelled(Mutex::new(BTreeMap::new())),
+    trace_exports: Labelled(Mutex::new(BTreeMap::new())),
     outbound_connections: Labelled(Mutex::new(BTreeMap::new())),
     deliveries: Labelled(Mutex::new(BTreeMap::new())),
     reported: Labelled(Mutex::new(BTreeMap::new())),
@@ -117,6 +120,7 @@ impl Metrics {
             ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
             ("api_requests_total", "Requests of the API.", "code", &self.api_requests),
             ("webhook_deliveries_total", "Events offered to webhooks.", "outcome", &self.webhook_deliveries),
+            ("trace_exports_total", "Batches of spans for the collector.", "outcome", &self.trace_exports),
             ("login_failures_total", "Log-ins that failed.", "protocol", &self.login_failures),
             (
                 "outbound_connections_total",

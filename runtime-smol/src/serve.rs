@@ -6,25 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
-use event_listener::Event;
 use futures_lite::{StreamExt, future};
 use storage::{Storage, StorageOptions, SurrealOptions};
 
 use crate::admin::server::Listener as AdminListener;
 use crate::admin::{Context, rotate};
 use crate::api::Api;
-use crate::app::{App, Stop};
+use crate::app::App;
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
-use crate::dmarc_reports::{self, Observations};
-use crate::dns::Resolver;
+use crate::dmarc_reports;
 use crate::http::{Health, Http};
-use crate::https::Https;
-use crate::mta_sts::{Policies, own::Own};
+use crate::mta_sts::own::Own;
 use crate::net::{self, Incoming, Limits, Listener, Service, Sessions, Signal, accept_all, signals};
-use crate::signing::Signing;
-use crate::tls::{ClientTls, ServerTls};
-use crate::tls_reports::{self, Reports};
+use crate::telemetry::Telemetry;
+use crate::tls::ClientTls;
+use crate::tls_reports;
 use crate::{again, api, http, imap, logging, outbound, smtp, task};
 
 /// How long sessions and attempts under way may take after SIGTERM.
@@ -55,7 +52,14 @@ struct Started {
 
 /// Runs the server until it is told to stop.
 pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
-    logging::start(&loaded.config.log);
+    let telemetry = match open_telemetry(&loaded.config) {
+        Ok(telemetry) => telemetry,
+        Err(why) => {
+            eprintln!("inbox: traces cannot be exported: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(&loaded.config.log, telemetry.as_ref().map(Telemetry::layer));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -64,14 +68,24 @@ pub fn run(loaded: Loaded, quickstart: Option<Quickstart>) -> ExitCode {
     }
     tracing::info!("retries: {}", outbound::policy(&loaded.config.outbound).horizon());
     task::block_on(async {
-        match start(loaded.config, quickstart).await {
+        let code = match start(loaded.config, quickstart).await {
             Ok(started) => started.run().await,
             Err(StartError(why)) => {
                 eprintln!("inbox: {why}");
                 ExitCode::FAILURE
             }
+        };
+        if let Some(telemetry) = telemetry {
+            telemetry.end().await;
         }
+        code
     })
+}
+
+fn open_telemetry(config: &Config) -> Result<Option<Telemetry>, String> {
+    let Some(otel) = &config.otel else { return Ok(None) };
+    let tls = ClientTls::open(config.tls.extra_roots_file.as_deref()).map_err(|e| e.0)?;
+    Telemetry::open(otel, tls, &config.server.hostname).map(Some)
 }
 
 /// Opens database, objects and keys.
@@ -109,53 +123,19 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         opened => opened?,
     };
     report(&storage);
-    let tls = Arc::new(ServerTls::open(&config)?);
-    if let Some(warning) = tls.warning() {
+    let config = Arc::new(config);
+    let app = Arc::new(App::open(config.clone(), storage.clone()).map_err(StartError)?);
+    if let Some(warning) = app.tls.warning() {
         tracing::warn!("{warning}");
     }
-    let client_tls = ClientTls::open(config.tls.extra_roots_file.as_deref())?;
-    let resolver = Arc::new(Resolver::open(&config.dns).map_err(StartError)?);
-    let verifier = smtp::open_verifier(&config.dns).map_err(StartError)?;
-    let signing = Signing::open(&config.dkim).map_err(StartError)?;
     let listeners = net::bind(&config).map_err(|errors| {
         StartError(errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\ninbox: "))
     })?;
     let admin = AdminListener::bind(&config.admin_socket())
         .map_err(|e| StartError(format!("{}: {e}", config.admin_socket().display())))?;
-    let config = Arc::new(config);
-    let reports = Reports::open(config.outbound.tls_report_dir.as_deref());
-    let observations = Observations::open(config.auth.dmarc_report_dir.as_deref());
-    let https = Https::new(resolver.clone(), client_tls.clone(), config.outbound.allow_private_networks);
-    let policies =
-        Policies::new(https, resolver.clone(), storage.clone(), reports.clone(), config.mta_sts.https_port);
-    let own = Arc::new(Own::new(config.clone(), storage.clone(), tls.clone(), client_tls.clone()));
-    let stop = Stop::default();
-    let app = Arc::new(App {
-        smtp: smtp::Configs::new(&config),
-        repeats: smtp::Repeats::of_messages(),
-        replays: smtp::Repeats::of_signatures(),
-        verifier,
-        imap: Arc::new(protocol_imap::server::ServerConfig::new(
-            &config.server.hostname,
-            config.smtp.max_message_bytes,
-        )),
-        config: config.clone(),
-        storage: storage.clone(),
-        tls: tls.clone(),
-        client_tls,
-        resolver,
-        policies,
-        reports,
-        observations,
-        signing,
-        stop: stop.clone(),
-        queued: Event::new(),
-    });
-    let woken = app.clone();
-    let wake_queue = Arc::new(move || {
-        woken.queued.notify(usize::MAX);
-    });
-    let context = Context { storage: storage.clone(), config, wake_queue };
+    let (tls, client_tls, stop) = (app.tls.clone(), app.client_tls.clone(), app.stop.clone());
+    let own = Arc::new(Own::new(config, storage.clone(), tls.clone(), client_tls));
+    let context = app.administration();
     let api = Api::new(app.clone(), quickstart.is_some());
     if let Some(quickstart) = quickstart {
         let text = quickstart.prepare(&context).await?;

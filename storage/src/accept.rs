@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use protocol_core::Timestamp;
+use tracing::Instrument;
 
-use crate::api::NewEmail;
+use crate::api::{LogRow, NewEmail};
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
 use crate::keys::TenantKey;
@@ -14,6 +15,8 @@ use crate::slots::{Charge, Idempotency, SuppressionChange};
 use crate::spool::Spool;
 use crate::types::*;
 
+/// The target of spans: what follows a message through this crate. Only a subscriber that wants them has them made.
+pub const SPANS: &str = "telemetry";
 /// Objects of one acceptance that are written at once.
 const PUTS_AT_ONCE: usize = 8;
 
@@ -67,6 +70,8 @@ pub struct Deliver {
     pub meta: Vec<u8>,
     /// Whether the mailbox's quota is checked ([`Refusal::OverQuota`]).
     pub check_quota: bool,
+    /// The mailbox's address, when that it arrived goes into the organisation's log.
+    pub told: Option<String>,
 }
 
 /// The body of a queued message.
@@ -119,13 +124,26 @@ impl Storage {
         for (spool, accept) in also {
             plan.join(self.inner.plan(&spool, &spool, accept).await?)?;
         }
+        let span = tracing::info_span!(
+            target: SPANS,
+            "storage.accept",
+            inbox.rows = plan.commit.rows.len(),
+            inbox.jobs = plan.commit.jobs.len(),
+        );
         self.durable(async move |inner| {
-            let (objects, keys, commit) = plan.into_parts();
-            let _flight = inner.begin_flight(keys.clone());
-            inner.put_all(objects).await?;
-            let outcome = inner.settle(inner.writer.write(commit).await);
-            inner.conclude(&outcome, &keys).await;
-            outcome
+            let accepted = async {
+                let (objects, keys, commit) = plan.into_parts();
+                let _flight = inner.begin_flight(keys.clone());
+                inner
+                    .put_all(objects)
+                    .instrument(tracing::info_span!(target: SPANS, "storage.objects"))
+                    .await?;
+                let committing = tracing::info_span!(target: SPANS, "storage.commit");
+                let outcome = inner.settle(inner.writer.write(commit).instrument(committing).await);
+                inner.conclude(&outcome, &keys).await;
+                outcome
+            };
+            accepted.instrument(span).await
         })
         .await
     }
@@ -157,6 +175,10 @@ impl Inner {
             let content = Content::new(deliver.prefix.clone(), delivered, &deliver.skip)?;
             let tenant = self.tenant(deliver.org).await?;
             plan.commit.rows.push(row(&deliver, content.len(), &tenant)?);
+            if let Some(address) = &deliver.told {
+                let (mailbox, message) = ((deliver.mailbox, address.as_str()), deliver.message);
+                plan.commit.arrived.push(LogRow::arrived(deliver.org, mailbox, message, received));
+            }
             let envelope = envelope(place(&deliver), deliver.meta);
             plan.objects.push((NewObject { key, envelope, content }, tenant));
         }
@@ -281,6 +303,7 @@ impl From<&NewJob> for EnvelopeJob {
             due_ms: job.due.0,
             deliver_by: job.deliver_by,
             logged: job.logged,
+            trace: job.trace.clone(),
         }
     }
 }
@@ -310,6 +333,7 @@ impl EnvelopeJob {
             // Its counter was lost or settled with its row.
             counted: None,
             logged: self.logged,
+            trace: self.trace.clone(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use protocol_core::sasl::ScramVerifier;
 
+use crate::api::Webhook;
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage, now};
 use crate::objects::ObjectKey;
@@ -19,6 +20,32 @@ impl Inner {
         }
         for template in self.store.templates(org).await? {
             self.settle(self.store.remove_template(org, template.id).await)?;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Ends a mailbox's entries in the log, when it has no webhook any more.
+    async fn tell_no_more(&self, org: OrgId, mailbox: MailboxId) -> Result<()> {
+        if self.store.webhooks(Some(org)).await?.iter().any(|webhook| webhook.mailbox == Some(mailbox)) {
+            return Ok(());
+        }
+        match self.store.mailbox(mailbox).await {
+            Ok(mailbox) => self.settle(self.store.set_told(&mailbox.address, false).await),
+            Err(Error::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove_webhooks_of(&self, mailbox: &Mailbox) -> Result<()> {
+        if !mailbox.told {
+            return Ok(());
+        }
+        for webhook in self.store.webhooks(Some(mailbox.org)).await? {
+            if webhook.mailbox == Some(mailbox.id) {
+                self.settle(self.store.remove_webhook(mailbox.org, webhook.id).await)?;
+            }
         }
         Ok(())
     }
@@ -72,6 +99,7 @@ impl Storage {
             used_bytes: 0,
             disabled: false,
             admin,
+            told: false,
         };
         self.durable(async move |inner| {
             inner.settle(inner.store.create_mailbox(&mailbox, &record, now()).await)?;
@@ -103,6 +131,40 @@ impl Storage {
         .await
     }
 
+    /// Makes a webhook; when it is a mailbox's, what arrives there goes into the log from then on.
+    pub async fn add_webhook(&self, webhook: &Webhook) -> Result<()> {
+        let webhook = webhook.clone();
+        self.durable(async move |inner| {
+            // The log first: a webhook that is told nothing would be worse than a log that nobody reads.
+            if let Some(id) = webhook.mailbox {
+                let mailbox = inner.store.mailbox(id).await?;
+                if mailbox.org != webhook.org {
+                    return Err(Error::NotFound);
+                }
+                inner.settle(inner.store.set_told(&mailbox.address, true).await)?;
+            }
+            inner.settle(inner.store.add_webhook(&webhook).await)
+        })
+        .await
+    }
+
+    /// Removes a webhook; whether it was there. With the last one of a mailbox its entries in the log end.
+    pub async fn remove_webhook(&self, org: OrgId, id: WebhookId) -> Result<bool> {
+        self.durable(async move |inner| {
+            let webhook = match inner.store.webhook(org, id).await {
+                Ok(webhook) => webhook,
+                Err(Error::NotFound) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let removed = inner.settle(inner.store.remove_webhook(org, id).await)?;
+            if let Some(mailbox) = webhook.mailbox {
+                inner.tell_no_more(org, mailbox).await?;
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
     /// Removes a mailbox with its folders, messages and their objects.
     pub async fn delete_mailbox(&self, address: &str) -> Result<Mailbox> {
         let address = address.to_owned();
@@ -110,6 +172,9 @@ impl Storage {
             let (mailbox, _) = inner.settle(inner.store.delete_mailbox(&address).await)?;
             inner.passwords.forget(&address);
             inner.views.refresh_mailbox(mailbox.id).await;
+            if let Err(error) = inner.remove_webhooks_of(&mailbox).await {
+                tracing::warn!(%error, mailbox = %mailbox.id, "its webhooks are not removed yet");
+            }
             inner.delete_prefix(&ObjectKey::place_prefix(mailbox.org, Some(mailbox.id))).await;
             Ok(mailbox)
         })

@@ -3,7 +3,10 @@
 use protocol_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ApiKeyId, DeliveryRecord, JobId, MailboxId, MessageId, OrgId, TemplateId, WebhookId};
+use crate::types::{
+    ApiKeyId, DeliveryRecord, JobEvent, JobId, MailboxId, MessageId, OrgId, RecipientState, TemplateId,
+    WebhookId,
+};
 
 /// Times as milliseconds since the epoch.
 pub(crate) mod millis {
@@ -47,13 +50,16 @@ pub struct Scopes {
     pub read: bool,
     /// Change what belongs to the organisation.
     pub admin: bool,
+    /// Make and remove organisations, and say what they may send: for whoever runs the installation.
+    pub operator: bool,
 }
 
 impl Scopes {
     /// The names of those that are given.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let all = [(self.send, "send"), (self.read, "read"), (self.admin, "admin")];
-        all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name)
+        let own = [(self.send, "send"), (self.read, "read"), (self.admin, "admin")];
+        let all = own.into_iter().chain([(self.operator, "operator")]);
+        all.filter(|(given, _)| *given).map(|(_, name)| name)
     }
 
     /// Adds a scope by its name; whether there is one of that name.
@@ -62,6 +68,7 @@ impl Scopes {
             "send" => self.send = true,
             "read" => self.read = true,
             "admin" => self.admin = true,
+            "operator" => self.operator = true,
             _ => return false,
         }
         true
@@ -184,6 +191,9 @@ pub struct EmailOpen {
     /// From then on the row can go.
     #[serde(with = "millis")]
     pub expires: Timestamp,
+    /// The trace that it is a part of, as in [`NewJob`](crate::NewJob).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// What an e-mail's row says to its organisation only.
@@ -230,12 +240,40 @@ pub struct LogRow {
     pub org: OrgId,
     /// From 1.
     pub number: u64,
-    /// Which e-mail.
+    /// Which e-mail; of what arrived, which stored message.
     pub email: MessageId,
-    /// Which of its jobs; one that there never was for what no job did.
+    /// Which of its jobs; one that there never was for what no job did. Of what arrived, the mailbox, under its ID.
     pub job: JobId,
     /// What happened.
     pub record: DeliveryRecord,
+}
+
+impl LogRow {
+    /// That a message arrived in a mailbox of an organisation; the address is the mailbox's.
+    pub fn arrived(
+        org: OrgId,
+        (mailbox, address): (MailboxId, &str),
+        message: MessageId,
+        at: Timestamp,
+    ) -> LogRow {
+        let record = DeliveryRecord {
+            recipient: address.to_owned(),
+            state: RecipientState::Delivered,
+            host: None,
+            reply: String::new(),
+            tls: String::new(),
+            attempt: 0,
+            in_doubt: false,
+            at_ms: at.0,
+            event: JobEvent::Received,
+        };
+        LogRow { org, number: 0, email: message, job: JobId(mailbox.0), record }
+    }
+
+    /// The mailbox in which a message arrived; none when the entry is about something else.
+    pub fn mailbox(&self) -> Option<MailboxId> {
+        (self.record.event == JobEvent::Received).then_some(MailboxId(self.job.0))
+    }
 }
 
 // ---- webhooks ---------------------------------------------------------------------------------------------
@@ -252,6 +290,9 @@ pub struct Webhook {
     pub url: String,
     /// Kinds of events, by name; none: all.
     pub kinds: Vec<String>,
+    /// Only of what arrives in this mailbox; none: of what the organisation sends, and of what arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<MailboxId>,
     /// The secret that signs, sealed with the master key.
     pub sealed_secret: Vec<u8>,
     /// Nothing is sent while it is not.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use protocol_core::Timestamp;
 use protocol_core::time::Duration;
+use tracing::Instrument;
 
-use crate::accept::{Accept, Plan};
+use crate::accept::{Accept, Plan, SPANS};
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage, now};
 use crate::objects::{ObjectKey, Place};
@@ -63,17 +64,21 @@ impl Storage {
         let fence = Fence { job: job.spec.id, epoch: job.epoch };
         let body = ObjectKey::queued(job.spec.org, job.spec.message);
         let settled = update.next_due.is_none() && !update.dead;
+        let span = tracing::info_span!(target: SPANS, "storage.result", inbox.settled = settled);
         self.durable(async move |inner| {
-            let _flight = inner.begin_flight(keys.clone());
-            inner.put_all(objects).await?;
-            let save = JobWrite::Save(Box::new(update));
-            let outcome = inner.settle(inner.jobs.write((fence, save)).await);
-            inner.conclude(&outcome, &keys).await;
-            let placed = outcome?;
-            if settled {
-                inner.delete_settled(body, fence.job).await;
-            }
-            Ok(placed)
+            let saved = async {
+                let _flight = inner.begin_flight(keys.clone());
+                inner.put_all(objects).await?;
+                let save = JobWrite::Save(Box::new(update));
+                let outcome = inner.settle(inner.jobs.write((fence, save)).await);
+                inner.conclude(&outcome, &keys).await;
+                let placed = outcome?;
+                if settled {
+                    inner.delete_settled(body, fence.job).await;
+                }
+                Ok(placed)
+            };
+            saved.instrument(span).await
         })
         .await
     }

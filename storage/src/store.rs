@@ -32,6 +32,13 @@ pub trait Directory: Send + Sync {
     async fn add_domain(&self, domain: &Domain) -> Result<()>;
     /// Replaces a domain's settings.
     async fn set_domain(&self, name: &str, settings: &DomainSettings) -> Result<()>;
+    /// The same, if they are still what they were; whether they were.
+    async fn replace_domain(
+        &self,
+        name: &str,
+        before: &DomainSettings,
+        after: &DomainSettings,
+    ) -> Result<bool>;
     /// The domain of that canonical name.
     async fn domain(&self, name: &str) -> Result<Domain>;
     /// The same as it was at some moment of the last second, and not before the last change that this process made:
@@ -54,6 +61,10 @@ pub trait Directory: Send + Sync {
     async fn set_password(&self, address: &str, password: &PasswordRecord) -> Result<()>;
     /// Disables or enables.
     async fn set_disabled(&self, address: &str, disabled: bool) -> Result<()>;
+    /// Changes name and quota.
+    async fn edit_mailbox(&self, address: &str, edit: MailboxEdit) -> Result<()>;
+    /// Whether what arrives goes into the organisation's log.
+    async fn set_told(&self, address: &str, told: bool) -> Result<()>;
     /// All mailboxes by address.
     async fn list_mailboxes(&self) -> Result<Vec<Mailbox>>;
     /// By ID.

@@ -5,7 +5,7 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Email;
+use crate::api::{Email, LogRow};
 use crate::slots::{Charge, Idempotency, SuppressionChange};
 
 /// 128 random bits; 26 characters of lower-case Crockford base32 as text. Never guessable, never sequential.
@@ -207,6 +207,17 @@ pub struct Mailbox {
     pub disabled: bool,
     /// Administrator of the organisation (receives its role addresses).
     pub admin: bool,
+    /// What arrives in its inbox goes into the organisation's log too, for webhooks ([`JobEvent::Received`]).
+    pub told: bool,
+}
+
+/// What is changed about a mailbox; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailboxEdit {
+    /// Display name.
+    pub name: Option<String>,
+    /// In bytes; none within: the domain's, else no limit.
+    pub quota_bytes: Option<Option<u64>>,
 }
 
 /// An alias: mail for it goes to each target.
@@ -530,6 +541,8 @@ pub struct NewJob {
     pub counted: Option<String>,
     /// What happens to it goes into its organisation's log too ([`LogRow`](crate::LogRow)).
     pub logged: bool,
+    /// The trace that it is a part of, as W3C Trace Context writes it in `traceparent`; opaque here.
+    pub trace: Option<String>,
 }
 
 /// DELIVERBY (RFC 2852 §4).
@@ -678,6 +691,8 @@ pub enum JobEvent {
     Accepted,
     /// The time before which it is not sent was changed.
     Rescheduled,
+    /// A message arrived in a mailbox here ([`LogRow::mailbox`](crate::LogRow::mailbox)).
+    Received,
 }
 
 /// Everything one acceptance makes durable: all of it or none.
@@ -697,6 +712,8 @@ pub struct Commit {
     pub events: Vec<(JobId, DeliveryRecord)>,
     /// An e-mail of the API; `events` are about it then, and go into its organisation's log.
     pub email: Option<Email>,
+    /// What arrived, for logs; not yet numbered.
+    pub arrived: Vec<LogRow>,
     /// When it is asked for: whether keys and suppressions are over is judged by it.
     pub at: Timestamp,
 }
@@ -713,12 +730,13 @@ impl Commit {
         if twice {
             return Err(crate::Refusal::Invalid("two commits that cannot be one".into()).into());
         }
-        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, at } = other;
+        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, arrived, at } = other;
         self.rows.extend(rows);
         self.jobs.extend(jobs);
         self.charges.extend(charges);
         self.suppressions.extend(suppressions);
         self.events.extend(events);
+        self.arrived.extend(arrived);
         self.idempotency = self.idempotency.take().or(idempotency);
         self.email = self.email.take().or(email);
         self.at = self.at.max(at);

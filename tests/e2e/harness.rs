@@ -278,6 +278,14 @@ fn installed(program: &str) -> bool {
             .status()
             .is_ok_and(|s| s.success());
     }
+    if let Some(module) = program.strip_prefix("node:") {
+        let resolve = format!("require.resolve('{module}')");
+        return Command::new("node")
+            .args(["-e", &resolve])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success());
+    }
     if let Some(module) = program.strip_prefix("perl:") {
         let mut perl = Command::new("perl");
         return perl
@@ -289,6 +297,12 @@ fn installed(program: &str) -> bool {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|dir| dir.join(program).is_file())
+}
+
+/// Runs one of our JavaScript clients; its packages are where NODE_PATH says.
+pub fn javascript(script: &str, args: &[&str]) -> Output {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/js").join(script);
+    Command::new("node").arg(path).args(args).output().expect("node runs")
 }
 
 /// Waits until `done` says so.

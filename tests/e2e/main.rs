@@ -3,7 +3,11 @@
 
 mod acceptance;
 mod api;
+mod api_clients;
+mod api_emails;
 mod api_events;
+mod api_once;
+mod api_refusals;
 mod api_tenants;
 mod attacks;
 mod bodies;
@@ -28,4 +32,6 @@ mod signed;
 mod signing;
 mod standstill;
 mod startup;
+mod telemetry;
+mod webhooks;
 mod wishes;

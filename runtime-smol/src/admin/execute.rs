@@ -12,7 +12,7 @@ use storage::{
     OrgId, Purpose, Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, keys, reports, rotate, suppressions};
+use super::{Failure, QueueAction, Request, dkim, fields, keys, reports, rotate, suppressions, webhooks};
 use crate::config::Config;
 
 /// Jobs that a listing shows.
@@ -83,6 +83,7 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
                 .map_err(|e| explained(&format!("mailbox {address}"), e))?;
             Ok(json!({"deleted": address}))
         }
+        Request::MailboxWebhook { address, url } => webhooks::set(context, &address, url).await,
         Request::AliasAdd { alias, to } => alias_add(storage, &alias, &to).await,
         Request::AliasList => alias_list(storage).await,
         Request::AliasDelete { alias } => {
@@ -142,13 +143,28 @@ async fn org_list(storage: &Storage) -> Answer {
 }
 
 async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, String)]) -> Answer {
-    let name = domain_name(domain)?;
-    let keys = context.storage.keys();
     let org =
         context.storage.store().org(org).await.map_err(|e| explained(&format!("organisation {org}"), e))?;
-    let mut row = Domain { name: name.clone(), org: org.id, settings: DomainSettings::default() };
+    let row = new_domain(context, domain, org.id, set).await?;
+    let name = &row.name;
+    let added = context.storage.store().add_domain(&row).await;
+    added.map_err(|e| explained(&format!("domain {name}"), e))?;
+    let dns = dkim::records(&context.config, &row);
+    Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns}))
+}
+
+/// A domain with these settings, and with DKIM keys that are made unless they are given; not stored.
+pub(crate) async fn new_domain(
+    context: &Context,
+    domain: &str,
+    org: OrgId,
+    set: &[(String, String)],
+) -> Result<Domain, Failure> {
+    let name = domain_name(domain)?;
+    let keys = context.storage.keys();
+    let mut row = Domain { name: name.clone(), org, settings: DomainSettings::default() };
     row.settings.dkim_selector = Some(context.config.dkim.selector.clone());
-    let notes = fields::apply(keys, &mut row, set)?;
+    fields::apply(keys, &mut row, set)?;
     if row.settings.dkim_private_key_b64_pkcs8.is_none() {
         let pair = blocking::unblock(dkim::make_rsa).await?;
         row.settings.dkim_private_key_b64_pkcs8 =
@@ -161,18 +177,15 @@ async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, 
             Some(dkim::seal(keys, Purpose::Dkim, &name, &pair.private)?);
         row.settings.dkim_ed25519_public_key_b64 = Some(pair.public);
     }
-    let added = context.storage.store().add_domain(&row).await;
-    added.map_err(|e| explained(&format!("domain {name}"), e))?;
-    let dns = dkim::records(&context.config, &row);
-    Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns, "notes": notes}))
+    Ok(row)
 }
 
 async fn domain_set(context: &Context, domain: &str, set: &[(String, String)]) -> Answer {
     let mut row = domain_row(&context.storage, domain).await?;
-    let notes = fields::apply(context.storage.keys(), &mut row, set)?;
+    fields::apply(context.storage.keys(), &mut row, set)?;
     let saved = context.storage.store().set_domain(&row.name, &row.settings).await;
     saved.map_err(|e| explained(&format!("domain {}", row.name), e))?;
-    Ok(json!({"domain": row.name, "settings": fields::shown(&row.settings), "notes": notes}))
+    Ok(json!({"domain": row.name, "settings": fields::shown(&row.settings)}))
 }
 
 async fn domain_show(context: &Context, domain: &str) -> Answer {
@@ -352,7 +365,7 @@ pub(super) fn canonical(address: &str) -> Result<String, Failure> {
     Canonical::parse(address).map(|c| c.to_string()).map_err(|e| Failure(format!("{address}: {e}")))
 }
 
-pub(super) fn domain_name(domain: &str) -> Result<String, Failure> {
+pub(crate) fn domain_name(domain: &str) -> Result<String, Failure> {
     // Zone files write a final dot, and so do people who copy from them.
     let name = canonical_domain(domain.strip_suffix('.').unwrap_or(domain))
         .map_err(|e| Failure(format!("{domain}: {e}")))?;

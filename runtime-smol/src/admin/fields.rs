@@ -7,34 +7,15 @@ use storage::{Domain, DomainSettings, Keys, Purpose};
 use super::{Failure, dkim};
 use crate::config::is_hostname;
 
-/// Fields whose feature is not part of this version: they are kept, and a note says so.
-const WITHOUT_EFFECT: &[&str] = &[
-    "require_spf_pass",
-    "require_dkim_pass",
-    "require_dmarc_pass",
-    "quota_max_recipients_per_message",
-    "quota_hourly_send_limit",
-    "quota_daily_send_limit",
-    "quota_max_queued_jobs",
-];
-
 /// Fields that promise encryption this version cannot give: refused.
 const REFUSED: &[&str] = &["enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer", "enc_e2ee_recipient"];
 
-/// Sets fields; an empty value removes a setting. The answer is notes for the administrator.
-pub(super) fn apply(
-    keys: &Keys,
-    domain: &mut Domain,
-    set: &[(String, String)],
-) -> Result<Vec<String>, Failure> {
-    let mut notes = Vec::new();
+/// Sets fields; an empty value removes a setting.
+pub(crate) fn apply(keys: &Keys, domain: &mut Domain, set: &[(String, String)]) -> Result<(), Failure> {
     for (field, value) in set {
         apply_one(keys, domain, field, value).map_err(|Failure(why)| Failure(format!("{field}: {why}")))?;
-        if WITHOUT_EFFECT.contains(&field.as_str()) {
-            notes.push(format!("{field} is kept, but has no effect in this version"));
-        }
     }
-    Ok(notes)
+    Ok(())
 }
 
 fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Result<(), Failure> {

@@ -44,7 +44,7 @@ fn scopes(text: &str) -> Result<Scopes, Failure> {
     let mut scopes = Scopes::default();
     for name in text.split(',').map(str::trim) {
         if !scopes.add(name) {
-            return Err(Failure(format!("{name} is no scope; there are send, read and admin")));
+            return Err(Failure(format!("{name} is no scope; there are send, read, admin and operator")));
         }
     }
     Ok(scopes)
@@ -123,7 +123,7 @@ mod tests {
         for bad in ["", "1970", "1970-13-01", "1970-02-30", "tomorrow", "1970-01-02T"] {
             assert!(date(bad).is_err(), "{bad}");
         }
-        assert_eq!(scopes("send, read").unwrap(), Scopes { send: true, read: true, admin: false });
+        assert_eq!(scopes("send, read").unwrap(), Scopes { send: true, read: true, ..Scopes::default() });
         assert!(scopes("send,write").is_err() && scopes("").is_err());
     }
 

@@ -4,7 +4,7 @@
 pub mod client;
 pub(crate) mod dkim;
 mod execute;
-mod fields;
+pub(crate) mod fields;
 mod frame;
 pub(crate) mod keys;
 pub mod mbox;
@@ -15,12 +15,14 @@ mod suppressions;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod webhooks;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
 
 pub use execute::{Context, execute};
+pub(crate) use execute::{domain_name, new_domain};
 
 /// What the command line asks for. Names and addresses are as typed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub enum Request {
     MailboxDisable { address: String, disabled: bool },
     MailboxList,
     MailboxDelete { address: String },
+    MailboxWebhook { address: String, url: Option<String> },
     AliasAdd { alias: String, to: Vec<String> },
     AliasList,
     AliasDelete { alias: String },

@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(3_600);
 const OLD_SECS: i64 = VALID_SECS + 86_400;
 
 /// Makes new keys, or shows those that wait for their records.
-pub(super) async fn begin(context: &Context, domain: &str) -> Answer {
+pub(crate) async fn begin(context: &Context, domain: &str) -> Answer {
     let mut row = domain_row(&context.storage, domain).await?;
     let mut notes = Vec::new();
     if row.settings.dkim_next_selector.is_none() {
@@ -62,7 +62,7 @@ pub(super) async fn begin(context: &Context, domain: &str) -> Answer {
 }
 
 /// Lets the new keys sign if their records are published.
-pub(super) async fn finish(context: &Context, domain: &str) -> Answer {
+pub(crate) async fn finish(context: &Context, domain: &str) -> Answer {
     let row = domain_row(&context.storage, domain).await?;
     if row.settings.dkim_next_selector.is_none() {
         return Err(Failure(format!("{}: no new DKIM keys wait for their records", row.name)));

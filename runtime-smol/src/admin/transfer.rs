@@ -93,6 +93,7 @@ async fn store(
         internal_date: head.date_ms.map_or(now, Timestamp),
         meta: structure.encode(),
         check_quota: true,
+        told: None,
     };
     let accept = Accept {
         sender: head.sender.clone(),

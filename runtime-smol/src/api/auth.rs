@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use protocol_core::address::Canonical;
 use storage::{ApiKey, Charge, CounterKey, CounterKind, Mailbox, OrgId, Quota, Scopes, Storage};
+use tracing::Span;
 use zeroize::Zeroizing;
 
 use super::error::{ApiError, Code};
@@ -15,6 +16,7 @@ use crate::auth::{Outcome, verify};
 use crate::config::Networks;
 use crate::metrics::METRICS;
 use crate::smtp::may_send_as;
+use crate::telemetry::{self, TARGET};
 
 /// Octets of an Authorization field that are looked at.
 const AUTHORIZATION_MAX: usize = 2_048;
@@ -37,6 +39,8 @@ pub struct Fields<'a> {
     pub forwarded_for: Option<&'a str>,
     /// X-Forwarded-Proto.
     pub forwarded_proto: Option<&'a str>,
+    /// Traceparent (W3C Trace Context).
+    pub traceparent: Option<&'a str>,
 }
 
 /// Who asks, and what they may do.
@@ -52,6 +56,12 @@ pub struct Caller {
     pub mailbox: Option<Mailbox>,
     /// The request came encrypted.
     pub tls: bool,
+    /// From where it came.
+    pub origin: IpAddr,
+    /// What changes when the password does by which they logged in.
+    pub proof: Option<[u8; 32]>,
+    /// The trace that the caller says the request belongs to.
+    pub trace: Option<String>,
 }
 
 /// What a caller wants to do.
@@ -61,6 +71,7 @@ pub enum Scope {
     Send,
     Read,
     Admin,
+    Operator,
 }
 
 impl Client {
@@ -100,16 +111,17 @@ pub async fn authenticate(app: &App, client: Client, fields: Fields<'_>) -> Resu
     let found = if scheme.eq_ignore_ascii_case("bearer") {
         bearer(app, rest.trim(), origin, client.tls).await?
     } else if scheme.eq_ignore_ascii_case("basic") {
-        basic(app, rest.trim(), client.tls).await?
+        basic(app, rest.trim(), origin, client.tls).await?
     } else {
         None
     };
-    let Some(caller) = found else {
+    let Some(mut caller) = found else {
         METRICS.login_failures.add("http");
         tracing::info!(peer = %origin, scheme = if scheme.len() < 16 { scheme } else { "?" }, "a log-in over HTTP failed");
         return Err(ApiError::new(Code::Unauthenticated, "the key or password is not valid"));
     };
-    count(app, &caller, origin).await?;
+    count(app, &caller).await?;
+    caller.trace = fields.traceparent.and_then(telemetry::read);
     Ok(caller)
 }
 
@@ -129,28 +141,89 @@ async fn bearer(app: &App, secret: &str, origin: IpAddr, tls: bool) -> Result<Op
         },
     };
     storage.touch_api_key(key.id);
-    Ok(Some(Caller { org: key.org, scopes: key.scopes, key: Some(key), mailbox, tls }))
+    Ok(Some(Caller {
+        org: key.org,
+        scopes: key.scopes,
+        key: Some(key),
+        mailbox,
+        tls,
+        origin,
+        proof: None,
+        trace: None,
+    }))
 }
 
-async fn basic(app: &App, credentials: &str, tls: bool) -> Result<Option<Caller>, ApiError> {
+async fn basic(app: &App, credentials: &str, origin: IpAddr, tls: bool) -> Result<Option<Caller>, ApiError> {
     let Ok(decoded) = BASE64.decode(credentials).map(Zeroizing::new) else { return Ok(None) };
     let Some(colon) = decoded.iter().position(|b| *b == b':') else { return Ok(None) };
     let (user, password) = (&decoded[..colon], &decoded[colon + 1..]);
     let Ok(user) = std::str::from_utf8(user) else { return Ok(None) };
     match verify(&app.storage, user, password).await {
         Outcome::Success(mailbox) => {
-            let scopes = Scopes { send: true, read: true, admin: mailbox.admin };
-            Ok(Some(Caller { org: mailbox.org, scopes, key: None, mailbox: Some(*mailbox), tls }))
+            let scopes = Scopes { send: true, read: true, admin: mailbox.admin, operator: false };
+            let proof = proof_of(app, &mailbox.address).await?;
+            Ok(Some(Caller {
+                org: mailbox.org,
+                scopes,
+                key: None,
+                mailbox: Some(*mailbox),
+                tls,
+                origin,
+                proof,
+                trace: None,
+            }))
         }
         Outcome::Failed | Outcome::Challenge(_) => Ok(None),
         Outcome::Unavailable => Err(ApiError::new(Code::Unavailable, "log-ins cannot be checked now")),
     }
 }
 
+/// Whether a caller is who they were when they said so: their key was not revoked, their mailbox not disabled, their
+/// password not changed (AU7).
+pub async fn is_still(app: &App, caller: &Caller) -> storage::Result<bool> {
+    let store = app.storage.store();
+    if let Some(key) = &caller.key {
+        match store.api_key(key.id).await {
+            Ok(key) if key.expires.is_none_or(|end| app.storage.store_now() < end) => {}
+            Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(mailbox) = &caller.mailbox else { return Ok(true) };
+    let now = match store.mailbox(mailbox.id).await {
+        Ok(mailbox) => mailbox,
+        Err(storage::Error::NotFound) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if now.disabled || (caller.scopes.admin && caller.key.is_none() && !now.admin) {
+        return Ok(false);
+    }
+    Ok(caller.key.is_some() || proof_of(app, &now.address).await? == caller.proof)
+}
+
+/// What changes when a mailbox's password does.
+async fn proof_of(app: &App, address: &str) -> storage::Result<Option<[u8; 32]>> {
+    let found = app.storage.store().credential(address).await?;
+    Ok(found.map(|(_, record)| *blake3::hash(record.argon2.as_bytes()).as_bytes()))
+}
+
+/// The caller of a connection that has been open for a while, for the next thing they ask over it: they must still be
+/// who they were, and it counts as a request.
+///
+/// # Errors
+/// As in [`authenticate`].
+pub async fn again(app: &App, caller: Caller) -> Result<Caller, ApiError> {
+    if !is_still(app, &caller).await? {
+        return Err(ApiError::new(Code::Unauthenticated, "the key or password is not valid any more"));
+    }
+    count(app, &caller).await?;
+    Ok(caller)
+}
+
 /// Counts a request in the window of its key or mailbox, on all nodes together.
-async fn count(app: &App, caller: &Caller, origin: IpAddr) -> Result<(), ApiError> {
+async fn count(app: &App, caller: &Caller) -> Result<(), ApiError> {
     let rates = &app.config.rate_limit;
-    if !rates.enabled || rates.exempt_networks.contains(origin) {
+    if !rates.enabled || rates.exempt_networks.contains(caller.origin) {
         return Ok(());
     }
     let who = match (&caller.key, &caller.mailbox) {
@@ -186,8 +259,23 @@ impl Caller {
             Scope::Send => (self.scopes.send, "send"),
             Scope::Read => (self.scopes.read, "read"),
             Scope::Admin => (self.scopes.admin, "admin"),
+            Scope::Operator => (self.scopes.operator, "operator"),
         };
         if has { Ok(()) } else { Err(ApiError::new(Code::Forbidden, format!("this needs the scope {name}"))) }
+    }
+
+    /// The span of a request of theirs, in the trace that they say it belongs to.
+    pub fn span(&self, route: &'static str) -> Span {
+        let span = tracing::info_span!(
+            target: TARGET,
+            "api.request",
+            otel.name = route,
+            otel.kind = "server",
+            http.route = route,
+            inbox.org = %self.org,
+            inbox.key = self.key.as_ref().map(|key| tracing::field::display(key.id)),
+        );
+        telemetry::continues(span, self.trace.as_deref())
     }
 
     /// Whether what the caller sends is only pretended to be sent.
@@ -232,7 +320,12 @@ mod tests {
         proto: Option<&str>,
     ) -> (String, bool) {
         let client = Client { peer: peer.parse().unwrap(), tls };
-        let fields = Fields { authorization: None, forwarded_for: forwarded, forwarded_proto: proto };
+        let fields = Fields {
+            authorization: None,
+            forwarded_for: forwarded,
+            forwarded_proto: proto,
+            traceparent: None,
+        };
         let (ip, private) = client.origin(&Networks::parse(proxies).unwrap(), &fields);
         (ip.to_string(), private)
     }

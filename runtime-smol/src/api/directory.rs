@@ -1,16 +1,17 @@
 //! Domains, mailboxes, aliases and the queue of an organisation, over the API. What belongs to another one is not found.
 //!
-//! Domains are given to organisations by the command line only: nothing here proves whose a name is.
+//! Organisations, and the domains they have, are in [`tenants`](super::tenants).
 
 use protocol_core::address::Canonical;
 use protocol_core::sasl::prepare_password;
 use serde_json::Value;
-use storage::{Alias, Domain, Error, Job, JobAction, JobId, Mailbox};
+use storage::{Alias, Domain, Error, Job, JobAction, JobId, Mailbox, MailboxEdit};
 
 use super::auth::{Caller, Scope};
 use super::error::ApiError;
 use crate::admin::dkim;
 use crate::app::App;
+use crate::dns::Resolver;
 
 /// Jobs that are looked at for one listing.
 const JOBS_LOOKED_AT_MAX: usize = 10_000;
@@ -29,7 +30,7 @@ pub struct DnsRecord {
     pub kind: String,
     /// Its content.
     pub value: String,
-    /// Whether it is published; looked up for TXT records only.
+    /// Whether it is published; none when it was not looked up, or could not be.
     pub live: Option<bool>,
 }
 
@@ -43,20 +44,34 @@ pub async fn domains(app: &App, caller: &Caller) -> Result<Vec<Domain>, ApiError
 /// What a domain publishes, and with `check` what of it can be found.
 pub async fn records(app: &App, domain: &Domain, check: bool) -> Vec<DnsRecord> {
     let mut records = Vec::new();
+    // One of its own remembers no answer of before.
+    let resolver = check.then(|| Resolver::open(&app.config.dns).ok()).flatten();
     for record in dkim::records(&app.config, domain) {
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (name, kind, value) = (text("name"), text("type"), text("value"));
-        let live = match check && kind == "TXT" {
-            true => app.resolver.lookup_txt(&name).await.ok().map(|texts| texts.contains(&value)),
-            false => None,
+        let live = match &resolver {
+            Some(resolver) => published(resolver, &name, &kind, &value).await,
+            None => None,
         };
         records.push(DnsRecord { name, kind, value, live });
     }
     records
 }
 
+/// Whether a record is published; none when that cannot be found out now. Only texts have upper and lower case.
+async fn published(resolver: &Resolver, name: &str, kind: &str, value: &str) -> Option<bool> {
+    let found = resolver.lookup_shown(name, kind).await.ok()?;
+    let is = |text: &String| if kind == "TXT" { text == value } else { text.eq_ignore_ascii_case(value) };
+    Some(found.iter().any(is))
+}
+
 /// The canonical form of an address at one of the organisation's domains.
-async fn own_address(app: &App, caller: &Caller, argument: &str, address: &str) -> Result<String, ApiError> {
+pub(super) async fn own_address(
+    app: &App,
+    caller: &Caller,
+    argument: &str,
+    address: &str,
+) -> Result<String, ApiError> {
     let wrong = |why| ApiError::argument(argument, "ADDRESS", format!("{argument}: {why}"));
     let canonical = Canonical::parse(address).map_err(wrong)?;
     match app.storage.store().domain(canonical.domain()).await {
@@ -102,18 +117,26 @@ pub async fn create_mailbox(
     Ok(made)
 }
 
-/// Gives a mailbox another password, or turns it off or on. Needs the scope `admin`.
+/// Changes a mailbox; what is not named stays. Needs the scope `admin`.
 pub async fn update_mailbox(
     app: &App,
     caller: &Caller,
     address: &str,
     secret: Option<&str>,
     disabled: Option<bool>,
+    edit: MailboxEdit,
 ) -> Result<Mailbox, ApiError> {
     caller.needs(Scope::Admin)?;
     let address = own_address(app, caller, "address", address).await?;
+    if let Some(name) = &edit.name {
+        api_message::check_line("name", name, NAME_MAX)?;
+    }
+    let secret = secret.map(password).transpose()?;
     if let Some(secret) = secret {
-        app.storage.set_password(&address, &password(secret)?).await?;
+        app.storage.set_password(&address, &secret).await?;
+    }
+    if edit != MailboxEdit::default() {
+        app.storage.store().edit_mailbox(&address, edit).await?;
     }
     if let Some(disabled) = disabled {
         app.storage.set_disabled(&address, disabled).await?;

@@ -6,7 +6,7 @@ use api_message::limits::SEND_AT_AHEAD_MAX_SECS;
 use protocol_core::Timestamp;
 use storage::{
     DeliveryRecord, Email, EmailPlace, EmailPrivate, EmailRecipientKind, Job, JobEvent, JobId, JobState,
-    MessageId, RecipientState,
+    MailboxId, MessageId, RecipientState,
 };
 
 use super::auth::{Caller, Scope};
@@ -188,8 +188,13 @@ async fn story_of(app: &App, email: Email) -> Result<Story, ApiError> {
 
 /// Whether an e-mail is the caller's to see: a mailbox sees its own.
 pub(super) fn is_visible(caller: &Caller, email: &Email) -> bool {
+    may_see(caller, email.open.mailbox)
+}
+
+/// Whether what is a mailbox's, or no mailbox's, is the caller's to see.
+pub(super) fn may_see(caller: &Caller, owner: Option<MailboxId>) -> bool {
     match &caller.mailbox {
-        Some(mailbox) if !caller.scopes.admin => email.open.mailbox == Some(mailbox.id),
+        Some(mailbox) if !caller.scopes.admin => owner == Some(mailbox.id),
         _ => true,
     }
 }

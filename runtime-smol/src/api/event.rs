@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use storage::{DeliveryRecord, Email, EmailPrivate, JobEvent, MessageId};
+use storage::{DeliveryRecord, Email, EmailPrivate, JobEvent, MailboxId, MessageId};
 
 use super::emails::Status;
 
@@ -26,6 +26,7 @@ pub enum Kind {
     Rescheduled,
     Held,
     Released,
+    Received,
 }
 
 impl Kind {
@@ -37,6 +38,7 @@ impl Kind {
             JobEvent::Rescheduled => Kind::Rescheduled,
             JobEvent::Held | JobEvent::Parked => Kind::Held,
             JobEvent::Released | JobEvent::Retried => Kind::Released,
+            JobEvent::Received => Kind::Received,
             JobEvent::Attempted | JobEvent::Cancelled | JobEvent::Reported | JobEvent::Complained => {
                 match Status::Queued.after(record) {
                     Status::Queued | Status::Deferred => Kind::Deferred,
@@ -73,6 +75,7 @@ impl Kind {
             Rescheduled,
             Held,
             Released,
+            Received,
         ];
         all.into_iter().find(|kind| kind.name() == name)
     }
@@ -92,6 +95,7 @@ impl Kind {
             Kind::Rescheduled => "RESCHEDULED",
             Kind::Held => "HELD",
             Kind::Released => "RELEASED",
+            Kind::Received => "RECEIVED",
         }
     }
 }
@@ -151,14 +155,39 @@ pub struct Event {
     pub position: Position,
     /// What happened.
     pub kind: Kind,
-    /// To which e-mail.
+    /// To which e-mail; of what arrived, which stored message.
     pub email: MessageId,
     /// For which recipient, when, and all the rest.
     pub record: DeliveryRecord,
-    /// What the e-mail was sent with.
-    pub private: Arc<EmailPrivate>,
-    /// The e-mail's row.
-    pub row: Arc<Email>,
+    /// What it is about.
+    pub about: About,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// An e-mail of the API: its row, and what it was sent with.
+    Email(Arc<Email>, Arc<EmailPrivate>),
+    /// A message that arrived in a mailbox.
+    Message(MailboxId),
+}
+
+impl Event {
+    /// What the e-mail was sent with; none of one that arrived.
+    pub fn private(&self) -> Option<&EmailPrivate> {
+        match &self.about {
+            About::Email(_, private) => Some(private),
+            About::Message(_) => None,
+        }
+    }
+
+    /// The trace of the e-mail.
+    pub fn trace(&self) -> Option<&str> {
+        match &self.about {
+            About::Email(row, _) => row.open.trace.as_deref(),
+            About::Message(_) => None,
+        }
+    }
 }
 
 /// An event for tests of those that tell of events.
@@ -190,14 +219,14 @@ pub fn tests_event() -> Event {
         message_id: "<m@c.example>".into(),
         test: false,
         expires: Timestamp(0),
+        trace: None,
     };
     Event {
         position: Position::end(7),
         kind: Kind::Delivered,
         email,
         record,
-        private: Arc::default(),
-        row: Arc::new(Email { id: email, org, open, sealed: Vec::new() }),
+        about: About::Email(Arc::new(Email { id: email, org, open, sealed: Vec::new() }), Arc::default()),
     }
 }
 

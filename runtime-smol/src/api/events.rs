@@ -10,17 +10,20 @@ use async_io::Timer;
 use futures_lite::future;
 use storage::{Email, EmailPrivate, LogRow, MessageId, OrgId};
 
-use super::auth::{Caller, Scope};
-use super::emails::is_visible;
+use super::auth::{Caller, Scope, is_still};
+use super::emails::{is_visible, may_see};
 use super::error::{ApiError, Code};
-use super::event::{Event, Kind, Position};
+use super::event::{About, Event, Kind, Position};
 use crate::app::App;
 use crate::task;
+use crate::wire::monotonic_now;
 
 /// Rows of the log that are read at a time.
 const ROWS: usize = 100;
-/// How long a stream waits before it looks whether more has happened.
+/// How long a stream waits before it looks whether more has happened on another node.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long it waits at least: where much happens, much is read at once.
+const LOOK_LEAST: Duration = Duration::from_millis(200);
 /// Streams of one process.
 pub const STREAMS_MAX: usize = 1_000;
 /// Events that wait for a slow reader.
@@ -82,6 +85,16 @@ impl Reader {
         position: Position,
         kind: Kind,
     ) -> storage::Result<Option<Event>> {
+        let about = match row.mailbox() {
+            Some(mailbox) => Some(About::Message(mailbox)),
+            None => self.email(row).await?.map(|(email, private)| About::Email(email, private)),
+        };
+        let (email, record) = (row.email, row.record.clone());
+        Ok(about.map(|about| Event { position, kind, email, record, about }))
+    }
+
+    /// The e-mail of an entry; none when its row is gone.
+    async fn email(&mut self, row: &LogRow) -> storage::Result<Option<Opened>> {
         if !self.emails.contains_key(&row.email) {
             if self.emails.len() >= REMEMBERED_MAX {
                 self.emails.clear();
@@ -96,15 +109,7 @@ impl Reader {
             };
             self.emails.insert(row.email, found);
         }
-        let known = self.emails.get(&row.email).cloned().flatten();
-        Ok(known.map(|(email, private)| Event {
-            position,
-            kind,
-            email: row.email,
-            record: row.record.clone(),
-            private,
-            row: email,
-        }))
+        Ok(self.emails.get(&row.email).cloned().flatten())
     }
 }
 
@@ -113,7 +118,10 @@ impl Wanted {
     fn fits(&self, caller: &Caller, event: &Event) -> bool {
         self.email.is_none_or(|email| email == event.email)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && is_visible(caller, &event.row)
+            && match &event.about {
+                About::Email(row, _) => is_visible(caller, row),
+                About::Message(mailbox) => may_see(caller, Some(*mailbox)),
+            }
     }
 }
 
@@ -192,8 +200,11 @@ struct Tell {
 impl Tell {
     async fn run(self, mut at: Position) {
         let mut reader = Reader::new(self.app.clone(), self.caller.org);
-        let mut looks = 0u32;
+        let (mut looks, mut asked) = (0u32, monotonic_now());
         loop {
+            // What is written from here on is not missed, whatever this look finds.
+            let news = self.app.logged.listen();
+            let look = monotonic_now();
             let (events, end) = match reader.after(at).await {
                 Ok(read) => read,
                 Err(error) => return drop(self.sender.send(Err(error.into())).await),
@@ -206,14 +217,24 @@ impl Tell {
             let more = end != at;
             at = end;
             looks = looks.wrapping_add(1);
-            if (!more || looks.is_multiple_of(64)) && !self.goes_on().await {
-                return;
+            if look.since(asked) >= LOOK_AGAIN || looks.is_multiple_of(64) {
+                asked = look;
+                if !self.goes_on().await {
+                    return;
+                }
             }
             if more {
                 continue;
             }
             let again = async {
-                Timer::after(LOOK_AGAIN).await;
+                let elsewhere = async {
+                    Timer::after(LOOK_AGAIN).await;
+                };
+                let here = async {
+                    news.await;
+                    Timer::after(LOOK_LEAST.saturating_sub(monotonic_now().since(look))).await;
+                };
+                future::or(elsewhere, here).await;
                 true
             };
             let ended = async {
@@ -241,24 +262,5 @@ impl Tell {
             // The next look at the log says more.
             Err(_) => true,
         }
-    }
-}
-
-/// Whether a caller is who they were (AU7).
-async fn is_still(app: &App, caller: &Caller) -> storage::Result<bool> {
-    if let Some(key) = &caller.key {
-        match app.storage.store().api_key(key.id).await {
-            Ok(key) if key.expires.is_none_or(|end| app.storage.store_now() < end) => {}
-            Ok(_) | Err(storage::Error::NotFound) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    match &caller.mailbox {
-        None => Ok(true),
-        Some(mailbox) => match app.storage.store().mailbox(mailbox.id).await {
-            Ok(mailbox) => Ok(!mailbox.disabled),
-            Err(storage::Error::NotFound) => Ok(false),
-            Err(error) => Err(error),
-        },
     }
 }

@@ -38,7 +38,10 @@ pub struct Wanted {
 pub async fn create(app: &App, caller: &Caller, wanted: Wanted) -> Result<(ApiKey, String), ApiError> {
     caller.needs(Scope::Admin)?;
     let (has, gives) = (caller.scopes, wanted.scopes);
-    let more = (gives.send && !has.send) || (gives.read && !has.read) || (caller.is_test() && !wanted.test);
+    let more = (gives.send && !has.send)
+        || (gives.read && !has.read)
+        || gives.operator
+        || (caller.is_test() && !wanted.test);
     let bound =
         |key: &ApiKey| !(key.domains.is_empty() && key.addresses.is_empty() && key.networks.is_empty());
     if more || caller.key.as_ref().is_some_and(bound) {

@@ -5,6 +5,8 @@
 
 mod auth;
 mod body;
+#[cfg(test)]
+mod crash_tests;
 mod directory;
 mod emails;
 mod error;
@@ -19,16 +21,19 @@ mod send;
 mod simulate;
 mod socket;
 mod sse;
+mod stream;
 mod templates;
+mod tenants;
 mod time;
 mod upgraded;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
 use async_lock::Semaphore;
 use tide::http::headers::HeaderName;
 use tide::{Request, Response, StatusCode};
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::metrics::METRICS;
@@ -107,6 +112,7 @@ impl Api {
             authorization: field("authorization"),
             forwarded_for: field("x-forwarded-for"),
             forwarded_proto: field("x-forwarded-proto"),
+            traceparent: field("traceparent"),
         };
         authenticate(&self.app, client, fields).await
     }
@@ -160,7 +166,8 @@ impl Api {
         let body = body::read_json(request, limit, &self.large).await?;
         // One document, never a list of them.
         let document: async_graphql::Request = body.parse()?;
-        Ok(graphql::execute(&self.schema, &self.app, caller, document).await)
+        let span = caller.as_ref().map_or_else(Span::none, |caller| caller.span("POST /graphql"));
+        Ok(graphql::execute(&self.schema, &self.app, caller, document).instrument(span).await)
     }
 
     /// Whether anybody may ask for the schema, and the request does not claim to be from somebody.

@@ -1,18 +1,20 @@
 //! The same over REST, for those who would rather not write documents: `POST /v1/emails`, `GET /v1/emails/{id}`,
-//! `POST /v1/emails/{id}/cancel`.
+//! `POST /v1/emails/{id}/cancel`; and messages that arrived, `GET /v1/messages/{mailbox}/{id}`.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use storage::EmailRecipientKind;
+use storage::{EmailRecipientKind, MailboxId, MessageId};
 use tide::{Request, Response, StatusCode};
+use tracing::Instrument;
 
+use super::auth::Scope;
 use super::emails::{self, RecipientStory, State, Status, Story};
 use super::error::ApiError;
 use super::event::Kind;
 use super::input::SendEmailInput;
 use super::send::send;
-use super::{Api, BODY_MAX, SMALL_BODY_MAX, body, time};
+use super::{Api, BODY_MAX, NOSNIFF, SMALL_BODY_MAX, body, stream, time};
 use crate::metrics::METRICS;
 
 /// The field that carries a key of idempotency; it wins over the one in the body when both are there and equal.
@@ -34,6 +36,19 @@ pub(super) fn mount<S: Clone + Send + Sync + 'static>(api: &Arc<Api>, server: &m
         let api = this.clone();
         async move { told(api.cancel_email(&request).await) }
     });
+    let this = api.clone();
+    server.at("/v1/messages/:mailbox/:id").get(move |request: Request<S>| {
+        let api = this.clone();
+        async move {
+            match api.message(&request).await {
+                Ok(response) => {
+                    METRICS.api_requests.add("OK");
+                    Ok(response)
+                }
+                Err(error) => told(Err(error)),
+            }
+        }
+    });
     server.at("/v1/openapi.json").get(|_| async {
         let response = Response::builder(StatusCode::Ok).body(include_str!("openapi.json"));
         Ok(response.content_type(tide::http::mime::JSON).build())
@@ -54,20 +69,44 @@ impl Api {
             input.idempotency_key = Some(field);
         }
         let (email, key) = input.into_request()?;
-        let id = send(&self.app, &caller, email, key).await?;
+        let span = caller.span("POST /v1/emails");
+        let id = send(&self.app, &caller, email, key).instrument(span).await?;
         Ok(json!({"id": id.to_string()}))
     }
 
     async fn one_email<S>(&self, request: &Request<S>) -> Result<Value, ApiError> {
         let caller = self.caller(request).await?;
         let id = request.param("id").unwrap_or_default();
-        emails::find(&self.app, &caller, id).await.map(|story| email(&story))
+        let span = caller.span("GET /v1/emails/{id}");
+        emails::find(&self.app, &caller, id).instrument(span).await.map(|story| email(&story))
+    }
+
+    /// A message that arrived, as it is stored. Another organisation's, another mailbox's, and one that never was are
+    /// not told apart.
+    async fn message<S>(&self, request: &Request<S>) -> Result<Response, ApiError> {
+        let caller = self.caller(request).await?;
+        caller.needs(Scope::Read)?;
+        let param = |name| request.param(name).unwrap_or_default();
+        let mailbox = MailboxId::parse(param("mailbox")).ok_or_else(ApiError::not_found)?;
+        let message = MessageId::parse(param("id")).ok_or_else(ApiError::not_found)?;
+        if !emails::may_see(&caller, Some(mailbox)) {
+            return Err(ApiError::not_found());
+        }
+        let span = caller.span("GET /v1/messages/{mailbox}/{id}");
+        let object = self.app.storage.open_message(caller.org, mailbox, message).instrument(span).await?;
+        let len = usize::try_from(object.len()).ok();
+        let body = stream::body(object, len);
+        let response = Response::builder(StatusCode::Ok).body(body).content_type("message/rfc822");
+        // What somebody sent is never shown as a page of this server's.
+        let response = response.header("content-disposition", "attachment; filename=\"message.eml\"");
+        Ok(response.header("cache-control", "no-store").header(NOSNIFF.0, NOSNIFF.1).build())
     }
 
     async fn cancel_email<S>(&self, request: &Request<S>) -> Result<Value, ApiError> {
         let caller = self.caller(request).await?;
         let id = request.param("id").unwrap_or_default();
-        emails::cancel(&self.app, &caller, id).await.map(|story| email(&story))
+        let span = caller.span("POST /v1/emails/{id}/cancel");
+        emails::cancel(&self.app, &caller, id).instrument(span).await.map(|story| email(&story))
     }
 }
 

@@ -12,6 +12,7 @@ use storage::{
     Idempotency, JOBS_OF_MESSAGE_MAX, JobEvent, JobId, JobRecipient, MessageId, NewEmail, NewJob, Queued,
     RecipientState, Refusal, SpecialUse, Spool,
 };
+use tracing::{Instrument, Span};
 
 use super::auth::{Caller, Scope};
 use super::error::{ApiError, Code};
@@ -22,6 +23,7 @@ use crate::logging;
 use crate::metrics::METRICS;
 use crate::signing::sign_spooled;
 use crate::smtp::{Copies, Quotas, domain_of, forward};
+use crate::telemetry::{self, TARGET};
 use crate::wire::{monotonic_now, wall_now};
 
 /// How long a key of idempotency is kept (SPEC section 9).
@@ -46,6 +48,30 @@ pub async fn send(
     request: Request,
     key: Option<String>,
 ) -> Result<MessageId, ApiError> {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "email.send",
+        inbox.org = %caller.org,
+        inbox.message = tracing::field::Empty,
+        inbox.code = tracing::field::Empty,
+    );
+    // What came over a WebSocket has no span around it.
+    let alone = Span::current().is_disabled();
+    let span = telemetry::continues(span, caller.trace.as_deref().filter(|_| alone));
+    let outcome = sending(app, caller, request, key).instrument(span.clone()).await;
+    match &outcome {
+        Ok(id) => span.record("inbox.message", tracing::field::display(id)),
+        Err(error) => span.record("inbox.code", error.code.name()),
+    };
+    outcome
+}
+
+async fn sending(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+    key: Option<String>,
+) -> Result<MessageId, ApiError> {
     caller.needs(Scope::Send)?;
     if let Some(key) = &key {
         if key.is_empty() {
@@ -65,7 +91,9 @@ pub async fn send(
     let quotas = quotas(app, &email).await?;
     let routes = routes::find(app, caller, &email.recipients, email.send_at.is_some()).await?;
     let id = MessageId::random();
-    let letter = Letter { app, caller, id, now, email: &email, routes: &routes };
+    // The trace goes on in the queue, and in what webhooks are told, also where this server traces nothing.
+    let trace = telemetry::current().or_else(|| caller.trace.clone());
+    let letter = Letter { app, caller, id, now, email: &email, routes: &routes, trace };
     let made = letter.make().await?;
     let mut accept = letter.accept(&made);
     let sent = routes.iter().filter(|route| matches!(route, Route::Local { .. } | Route::Queue)).count();
@@ -92,6 +120,7 @@ pub async fn send(
     }
     METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
     METRICS.messages_accepted.add("api");
+    app.logged.notify(usize::MAX);
     if queued {
         app.queued.notify(usize::MAX);
     }
@@ -120,6 +149,7 @@ struct Letter<'a> {
     now: Timestamp,
     email: &'a Email,
     routes: &'a [Route],
+    trace: Option<String>,
 }
 
 impl Letter<'_> {
@@ -293,6 +323,7 @@ impl Letter<'_> {
             deliver_by: None,
             counted: None,
             logged: false,
+            trace: self.trace.clone(),
         }
     }
 
@@ -341,6 +372,7 @@ impl Letter<'_> {
                 message_id: made.message_id.clone(),
                 test: self.caller.is_test(),
                 expires: self.date() + self.app.config.outbound.delivery_retention,
+                trace: self.trace.clone(),
             },
             private: EmailPrivate {
                 subject: self.email.subject.clone(),

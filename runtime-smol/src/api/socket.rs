@@ -20,7 +20,7 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, ORIGIN, UPGRADE};
 use hyper::upgrade::Upgraded;
 
-use super::auth::{Caller, Client, Fields, authenticate};
+use super::auth::{Caller, Client, Fields, again, authenticate};
 use super::error::{ApiError, Code};
 use super::{Api, graphql};
 use crate::task;
@@ -92,6 +92,7 @@ fn forwarded(head: &HeaderMap) -> Fields<'_> {
         authorization: None,
         forwarded_for: last("x-forwarded-for"),
         forwarded_proto: last("x-forwarded-proto"),
+        traceparent: last("traceparent"),
     }
 }
 
@@ -130,6 +131,7 @@ pub async fn speak(
                     authorization: authorization.and_then(serde_json::Value::as_str),
                     forwarded_for: forwarded.0.as_deref(),
                     forwarded_proto: forwarded.1.as_deref(),
+                    traceparent: payload.get("traceparent").and_then(serde_json::Value::as_str),
                 };
                 authenticate(&init_api.app, client, fields).await?
             }
@@ -205,8 +207,15 @@ impl Executor for Guarded {
         if self.open.fetch_add(1, Ordering::AcqRel) >= OPERATIONS_MAX {
             return refuse(ApiError::new(Code::RateLimited, "too many operations at once on one connection"));
         }
-        let answers = graphql::stream(&self.api.schema, &self.api.app, caller.clone(), request);
-        Box::pin(answers.map(move |answer| {
+        let (api, caller) = (self.api.clone(), caller.clone());
+        let begun = async move {
+            // The connection may be older than what was done to the key since (AU7).
+            match again(&api.app, caller).await {
+                Ok(caller) => graphql::stream(&api.schema, &api.app, caller, request),
+                Err(error) => refuse(error),
+            }
+        };
+        Box::pin(futures_lite::stream::once_future(begun).flatten().map(move |answer| {
             let _held = &place;
             answer
         }))

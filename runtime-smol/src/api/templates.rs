@@ -3,6 +3,8 @@
 //! What is put into HTML is escaped; what is put into the subject or the text is not, for there is nothing to escape
 //! from: the subject is checked as any other. A value is never a template itself (HG14).
 
+mod bounds;
+
 use std::collections::BTreeSet;
 
 use api_message::Request;
@@ -14,6 +16,7 @@ use storage::{Template, TemplateId, TemplateVariable};
 use super::auth::{Caller, Scope};
 use super::error::ApiError;
 use crate::app::App;
+use bounds::Bounded;
 
 /// Steps that making one text may take: loops over lists of a thousand are fine, endless ones are not.
 const FUEL: u64 = 200_000;
@@ -21,6 +24,8 @@ const FUEL: u64 = 200_000;
 pub const VARIABLES_MAX: usize = 100;
 /// Octets of a variable's name.
 const NAME_MAX: usize = 64;
+/// Octets of all values together, as JSON.
+const VALUES_MAX: usize = 1024 * 1024;
 /// What a variable can hold.
 const KINDS: [&str; 5] = ["string", "number", "boolean", "list", "object"];
 
@@ -66,6 +71,7 @@ pub async fn save(app: &App, caller: &Caller, wanted: Wanted) -> Result<Template
                 format!("{argument}: at most {max} octets"),
             ));
         }
+        bounds::check(source).map_err(|why| wrong(argument, why))?;
         let environment = environment(false);
         let parsed = environment.template_from_str(source).map_err(|e| wrong(argument, explained(&e)))?;
         if let Some(name) =
@@ -152,6 +158,10 @@ pub async fn apply(app: &App, caller: &Caller, mut request: Request) -> Result<R
         Err(storage::Error::NotFound) => return Err(not_found()),
         template => template?,
     };
+    if wanted.variables.len() > VALUES_MAX {
+        let message = format!("variables: at most {VALUES_MAX} octets");
+        return Err(ApiError::argument("variables", "TOO_LARGE", message));
+    }
     let variables: Value =
         serde_json::from_str(&wanted.variables).map_err(|_| wrong("variables", "this is no object"))?;
     let made = blocking::unblock(move || make(&template, &variables)).await?;
@@ -169,8 +179,15 @@ struct Made {
 fn make(template: &Template, variables: &Value) -> Result<Made, ApiError> {
     check_values(&template.variables, variables)?;
     let render = |argument: &str, source: &str, html: bool| {
-        let made = environment(html).render_str(source, variables);
-        made.map_err(|e| wrong("variables", format!("{argument} cannot be made: {}", explained(&e))))
+        let failed = |why| wrong("variables", format!("{argument} cannot be made: {why}"));
+        // One of an earlier version may be one that would not be taken now.
+        bounds::check(source).map_err(failed)?;
+        let environment = environment(html);
+        let mut out = Bounded::new(BODY_MAX);
+        let made = environment.template_from_str(source);
+        let made = made.and_then(|template| template.render_captured_to(variables, &mut out).map(drop));
+        made.map_err(|e| failed(explained(&e)))?;
+        Ok::<_, ApiError>(out.into_text())
     };
     let optional = |argument: &str, source: &Option<String>, html| {
         source.as_ref().map(|source| render(argument, source, html)).transpose()
@@ -216,6 +233,7 @@ fn environment(html: bool) -> Environment<'static> {
     // One that is optional and absent is empty; what is behind it is an error.
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_fuel(Some(FUEL));
+    bounds::bound(&mut environment);
     environment
 }
 
@@ -314,6 +332,9 @@ mod tests {
         let endless = "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
         assert!(make(&template("s", endless, &[]), &json!({})).is_err());
         assert!(make(&template("s", "{% include 'other' %}", &[]), &json!({})).is_err());
+        let long = "{% for a in range(10000) %}{{ x }}{% endfor %}";
+        let values = json!({"x": "x".repeat(100_000)});
+        assert!(make(&template("s", long, &[("x", "string", false)]), &values).is_err());
     }
 
     #[test]

@@ -18,8 +18,12 @@ inbox: a mail server
                                       until the new records are published (looked up hourly, or by --finish)
     inbox mailbox create ADDRESS --password-stdin [--name TEXT] [--quota BYTES]
     inbox mailbox passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS
+    inbox mailbox webhook ADDRESS URL|off
+                                      tell an https address of what arrives in the mailbox, signed with the secret
+                                      that is shown once
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
-    inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin] [--expires DATE] [--name TEXT]
+    inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin][,operator]
+          [--expires DATE] [--name TEXT]
           [--from DOMAIN|ADDRESS]... [--network NETWORK]... [--test] | list | revoke ID
                                       keys of the API; the secret is shown once, and what a --test key sends is
                                       never delivered

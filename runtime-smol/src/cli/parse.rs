@@ -302,10 +302,15 @@ fn mailbox(args: &Args, words: &[&str]) -> Result<Command, Usage> {
         ["enable", address] => Request::MailboxDisable { address: (*address).into(), disabled: false },
         ["list"] => Request::MailboxList,
         ["delete", address] => Request::MailboxDelete { address: (*address).into() },
+        ["webhook", address, url] => {
+            let url = (*url != "off").then(|| (*url).to_owned());
+            Request::MailboxWebhook { address: (*address).into(), url }
+        }
         _ => {
             return Err(Usage(
                 "inbox mailbox create ADDRESS --password-stdin [--name TEXT] [--quota BYTES] | \
-                 passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS"
+                 passwd ADDRESS --password-stdin | disable ADDRESS | enable ADDRESS | list | delete ADDRESS | \
+                 webhook ADDRESS URL|off"
                     .into(),
             ));
         }
@@ -465,6 +470,11 @@ mod tests {
             ("mailbox enable a@b", "Admin(MailboxDisable { address: \"a@b\", disabled: false })"),
             ("mailbox list", "Admin(MailboxList)"),
             ("mailbox delete a@b", "Admin(MailboxDelete { address: \"a@b\" })"),
+            (
+                "mailbox webhook a@b https://c.test/",
+                "Admin(MailboxWebhook { address: \"a@b\", url: Some(\"https://c.test/\") })",
+            ),
+            ("mailbox webhook a@b off", "Admin(MailboxWebhook { address: \"a@b\", url: None })"),
             ("alias list", "Admin(AliasList)"),
             ("alias delete a@b", "Admin(AliasDelete { alias: \"a@b\" })"),
             (
@@ -567,6 +577,7 @@ mod tests {
             "mailbox create a@b",
             "mailbox create a@b --password-stdin --quota many",
             "mailbox passwd a@b",
+            "mailbox webhook a@b",
             "alias add a@b",
             "key create --scope send",
             "key create --org a --mailbox b@c --scope send",

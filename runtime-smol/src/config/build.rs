@@ -68,12 +68,7 @@ pub(super) fn build(v: &Values, data_dir: PathBuf) -> Config {
             hash_addresses: v.text("LOG_ADDRESSES") == "hash",
             console: v.bool("OTEL_CONSOLE_LOGS"),
         },
-        otel: Otel {
-            enabled: v.bool("OTEL_ENABLED"),
-            endpoint: v.text("OTEL_EXPORTER_OTLP_ENDPOINT").to_owned(),
-            service_name: v.text("OTEL_SERVICE_NAME").to_owned(),
-            sample_ratio: v.ratio("OTEL_SAMPLE_RATIO"),
-        },
+        otel: otel(v),
         mta_sts: MtaSts {
             own_mode: v.text("MTA_STS_OWN_MODE").to_owned(),
             https_port: v.remote_port("MTA_STS_HTTPS_PORT"),
@@ -82,6 +77,51 @@ pub(super) fn build(v: &Values, data_dir: PathBuf) -> Config {
         proxy_protocol_networks: v.networks("PROXY_PROTOCOL_NETWORKS"),
         webhook_allow_private_networks: v.bool("WEBHOOK_ALLOW_PRIVATE_NETWORKS"),
         oidc_issuer: v.some_text("OIDC_ISSUER"),
+    }
+}
+
+/// None when nothing is exported.
+fn otel(v: &Values) -> Option<Otel> {
+    if !v.bool("OTEL_ENABLED") || v.bool("OTEL_SDK_DISABLED") {
+        return None;
+    }
+    let given = v.text("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = v.some_text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").unwrap_or_else(|| traces_url(given));
+    let own_headers = v.pairs("OTEL_EXPORTER_OTLP_TRACES_HEADERS");
+    let protocol = v.some_text("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL");
+    let protocol = protocol.unwrap_or_else(|| v.text("OTEL_EXPORTER_OTLP_PROTOCOL").to_owned());
+    let own_timeout = Some(v.uint("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")).filter(|ms| *ms > 0);
+    let ratio = v.text("OTEL_TRACES_SAMPLER_ARG").parse().unwrap_or_else(|_| v.ratio("OTEL_SAMPLE_RATIO"));
+    let (parent_based, name) = match v.text("OTEL_TRACES_SAMPLER").strip_prefix("parentbased_") {
+        Some(name) => (true, name),
+        None => (false, v.text("OTEL_TRACES_SAMPLER")),
+    };
+    Some(Otel {
+        endpoint,
+        headers: match own_headers.is_empty() {
+            true => v.pairs("OTEL_EXPORTER_OTLP_HEADERS"),
+            false => own_headers,
+        },
+        json: protocol == "http/json",
+        timeout: Duration::from_millis(own_timeout.unwrap_or_else(|| v.uint("OTEL_EXPORTER_OTLP_TIMEOUT"))),
+        service_name: v.text("OTEL_SERVICE_NAME").to_owned(),
+        attributes: v.pairs("OTEL_RESOURCE_ATTRIBUTES"),
+        sample_ratio: match name {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            _ => ratio,
+        },
+        parent_based,
+    })
+}
+
+/// The endpoint as it was given; the path of traces is added when it has none (SPEC section 11).
+fn traces_url(given: &str) -> String {
+    let authority = given.split_once("://").map_or(given, |(_, rest)| rest);
+    match authority.split_once('/') {
+        None => format!("{given}/v1/traces"),
+        Some((_, "")) => format!("{given}v1/traces"),
+        Some(_) => given.to_owned(),
     }
 }
 
@@ -224,6 +264,10 @@ impl Values {
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         let Some(Value::List(l)) = self.0.get(name) else { panic!("{name} is a list") };
         l.clone()
+    }
+    pub(super) fn pairs(&self, name: &str) -> Vec<(String, String)> {
+        let Some(Value::Pairs(p)) = self.0.get(name) else { panic!("{name} is a list of pairs") };
+        p.clone()
     }
     pub(super) fn addrs(&self, name: &str) -> Vec<IpAddr> {
         let Some(Value::Addrs(a)) = self.0.get(name) else { panic!("{name} is a list of addresses") };

@@ -262,6 +262,14 @@ impl Loader {
                 self.fault("SMTP_OUTBOUND_TLS_MODE", "disabled", valid);
             }
         }
+        let share = texts.get("OTEL_TRACES_SAMPLER_ARG").copied().unwrap_or_default();
+        if !share.is_empty() && value::parse(Kind::Ratio, share).is_err() {
+            self.fault(
+                "OTEL_TRACES_SAMPLER_ARG",
+                share,
+                format!("valid is {}, or empty", Kind::Ratio.valid()),
+            );
+        }
         let number = |name: &str| texts.get(name).and_then(|t| t.parse::<u64>().ok());
         let (base, max) = ("SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS", "SMTP_OUTBOUND_RETRY_MAX_DELAY_SECS");
         if let (Some(least), Some(most)) = (number(base), number(max))

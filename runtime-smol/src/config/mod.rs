@@ -52,8 +52,8 @@ pub struct Config {
     pub dns: Dns,
     /// What is logged and how.
     pub log: Log,
-    /// OTEL_*, but for the console.
-    pub otel: Otel,
+    /// OTEL_*, but for the console; none when no traces are exported.
+    pub otel: Option<Otel>,
     /// MTA_STS_*.
     pub mta_sts: MtaSts,
     /// HTTP_TRUSTED_PROXIES.
@@ -328,14 +328,31 @@ pub struct Log {
     pub console: bool,
 }
 
-/// OTEL_*.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
+/// OTEL_*: where traces go, and which.
+#[derive(Clone)]
 pub struct Otel {
-    pub enabled: bool,
+    /// The whole URL.
     pub endpoint: String,
+    /// Fields that go with each request; some of them are secrets.
+    pub headers: Vec<(String, String)>,
+    /// As JSON; else as protobuf.
+    pub json: bool,
+    /// For one request.
+    pub timeout: Duration,
+    /// `service.name`.
     pub service_name: String,
+    /// What else is said of this process.
+    pub attributes: Vec<(String, String)>,
+    /// The share of traces that is kept, 0.0 to 1.0.
     pub sample_ratio: f64,
+    /// A trace that began elsewhere is kept when it is kept there.
+    pub parent_based: bool,
+}
+
+impl std::fmt::Debug for Otel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Otel").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 /// MTA_STS_*.

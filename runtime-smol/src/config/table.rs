@@ -39,6 +39,8 @@ pub enum Kind {
     Listen,
     /// Header field names separated by commas.
     FieldNames,
+    /// `name=value` separated by commas, values percent-encoded.
+    Pairs,
     /// A path that is made when absent.
     Path,
     /// A file that must be readable when named.
@@ -60,7 +62,9 @@ impl Kind {
             Kind::RemotePort => "a port number, 1 to 65535".into(),
             Kind::Uint { min, max } => format!("a whole number, {min} to {max}"),
             Kind::Ratio => "a number from 0.0 to 1.0".into(),
-            Kind::Choice(words) => words.join(" or "),
+            Kind::Choice(words) => {
+                words.iter().copied().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" or ")
+            }
             Kind::Text => "one line of text".into(),
             Kind::Hostname => "a host name such as mail.example.com".into(),
             Kind::Hostnames => "domain names separated by commas".into(),
@@ -69,6 +73,7 @@ impl Kind {
             Kind::HostPort => "host:port".into(),
             Kind::HostPorts => "address:port, several separated by commas".into(),
             Kind::Listen => "host:port or the path of a Unix socket, with at least one /".into(),
+            Kind::Pairs => "name=value, several separated by commas, values percent-encoded".into(),
             Kind::FieldNames => "header field names separated by commas".into(),
             Kind::Path => "a path".into(),
             Kind::File => "the path of a file that can be read".into(),
@@ -164,7 +169,16 @@ const SECS: Kind = Kind::Uint { min: 1, max: 366 * DAY_SECS };
 const SECS_OR_NEVER: Kind = Kind::Uint { min: 0, max: 366 * DAY_SECS };
 const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
 const S3: &str = "S3 object storage";
-const TRACES: &str = "trace export";
+const OTLP: &[&str] = &["http/protobuf", "http/json"];
+const OTLP_OR_NONE: &[&str] = &["", "http/protobuf", "http/json"];
+const SAMPLERS: &[&str] = &[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
 
 const fn v(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Variable {
     Variable::new(name, kind, default, meaning)
@@ -380,16 +394,36 @@ pub const VARIABLES: &[Variable] = &[
     v("WEBHOOK_ALLOW_PRIVATE_NETWORKS", Kind::Bool, "false", "webhooks may go to private addresses"),
     v("LOG_ADDRESSES", Kind::Choice(&["plain", "hash"]), "plain", "how addresses appear in the log"),
     v("LOG_LEVEL", Kind::Filter, "info", "what is logged"),
-    v("OTEL_ENABLED", Kind::Bool, "false", "traces are exported").absent(TRACES, "false"),
+    v("OTEL_ENABLED", Kind::Bool, "false", "traces are exported"),
+    v("OTEL_SDK_DISABLED", Kind::Bool, "false", "true: none are, whatever OTEL_ENABLED says"),
     v(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         Kind::Url(&["https://", "http://"]),
         "http://localhost:4318/v1/traces",
-        "where they go",
-    )
-    .absent(TRACES, ""),
-    v("OTEL_SERVICE_NAME", Kind::Text, "inbox", "the service they name").absent(TRACES, "inbox"),
-    v("OTEL_SAMPLE_RATIO", Kind::Ratio, "1.0", "the share that is kept").absent(TRACES, ""),
+        "where they go; /v1/traces is added when there is no path",
+    ),
+    v(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        Kind::Url(&["https://", "http://"]),
+        "",
+        "where they go instead, as it stands",
+    ),
+    v("OTEL_EXPORTER_OTLP_HEADERS", Kind::Pairs, "", "fields that go with each request").secret(),
+    v("OTEL_EXPORTER_OTLP_TRACES_HEADERS", Kind::Pairs, "", "the same, instead of those").secret(),
+    v("OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Choice(OTLP), "http/protobuf", "in which form they go"),
+    v("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Kind::Choice(OTLP_OR_NONE), "", "the same, instead of that"),
+    v("OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Uint { min: 1, max: 600_000 }, "10000", "ms for one request"),
+    v(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        Kind::Uint { min: 0, max: 600_000 },
+        "0",
+        "the same, instead; 0: that",
+    ),
+    v("OTEL_SERVICE_NAME", Kind::Text, "inbox", "the service they name"),
+    v("OTEL_RESOURCE_ATTRIBUTES", Kind::Pairs, "", "what else they say of this process"),
+    v("OTEL_SAMPLE_RATIO", Kind::Ratio, "1.0", "the share of traces that is kept"),
+    v("OTEL_TRACES_SAMPLER", Kind::Choice(SAMPLERS), "parentbased_traceidratio", "which traces are kept"),
+    v("OTEL_TRACES_SAMPLER_ARG", Kind::Text, "", "its share, instead of OTEL_SAMPLE_RATIO"),
     v("OTEL_CONSOLE_LOGS", Kind::Bool, "true", "false silences the console"),
 ];
 

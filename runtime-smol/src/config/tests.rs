@@ -106,6 +106,7 @@ fn unknown_names_and_features_that_are_not_there_are_warned_about() {
         ("SMTP_TRANSFER_PROT", "2525"),
         ("HTTP_PROXY", "http://proxy"),
         ("PATH", "/bin"),
+        ("MANAGESIEVE_PORT", "4190"),
         ("OTEL_ENABLED", "true"),
         ("SMTP_OUTBOUND_DANE_MODE", "require"),
         ("SMTP_REQUIRE_SPF_PASS", "false"),
@@ -114,7 +115,8 @@ fn unknown_names_and_features_that_are_not_there_are_warned_about() {
     let about = |text: &str| loaded.warnings.iter().filter(|w| w.contains(text)).count();
     assert_eq!(about("SMTP_TRANSFER_PORT"), 1);
     assert_eq!(about("HTTP_PROXY"), 0);
-    assert_eq!(about("OTEL_ENABLED=true has no effect: trace export is not part of this version"), 1);
+    assert_eq!(about("MANAGESIEVE_PORT=4190 has no effect: ManageSieve is not part of this version"), 1);
+    assert_eq!(about("OTEL_ENABLED"), 0);
     assert_eq!(about("SMTP_OUTBOUND_DANE_MODE"), 0);
     assert_eq!(about("SMTP_REQUIRE_SPF_PASS"), 0);
     assert_eq!(about("SMTP_RATE_LIMIT_ENABLED"), 0);
@@ -170,6 +172,8 @@ fn what_is_printed_masks_secrets_and_names_sources() {
         ("DATABASE_USERNAME", "root"),
         ("DATABASE_PASSWORD", "hunter2"),
         ("HTTP_PORT", "18080"),
+        ("OTEL_ENABLED", "true"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
     ]))
     .unwrap();
     for text in [text(&loaded), json(&loaded).to_string(), format!("{:?}", loaded.config)] {
@@ -187,4 +191,60 @@ fn the_full_name_of_the_machine() {
     assert_eq!(full_name("mx", hosts).as_deref(), Some("mx.example.org"));
     assert_eq!(full_name("other", hosts), None);
     assert_eq!(full_name("10.0.0.9", ""), None);
+}
+
+fn otel(env: &[(&str, &str)]) -> Option<Otel> {
+    let all: Vec<_> = [("OTEL_ENABLED", "true")].iter().chain(env).copied().collect();
+    load(&sources(&all)).unwrap().config.otel
+}
+
+#[test]
+fn traces_go_where_the_variables_say() {
+    assert!(load(&sources(&[])).unwrap().config.otel.is_none());
+    assert!(otel(&[("OTEL_SDK_DISABLED", "true")]).is_none());
+    let endpoint = |env: &[(&str, &str)]| otel(env).unwrap().endpoint;
+    assert_eq!(endpoint(&[]), "http://localhost:4318/v1/traces");
+    for (given, used) in [
+        ("https://c.example", "https://c.example/v1/traces"),
+        ("https://c.example/", "https://c.example/v1/traces"),
+        ("https://c.example:4318/otlp", "https://c.example:4318/otlp"),
+    ] {
+        assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", given)]), used);
+    }
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t.example/")]), "http://t.example/");
+    let general = otel(&[
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%20c"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "250"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
+    ]);
+    let general = general.unwrap();
+    assert_eq!(general.headers, [("a".to_owned(), "b c".to_owned())]);
+    assert_eq!((general.json, general.timeout), (true, Duration::from_millis(250)));
+    assert_eq!(general.attributes[0].1, "test");
+    let own = otel(&[
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "c=d"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "9"),
+    ]);
+    let own = own.unwrap();
+    assert_eq!((own.json, own.timeout), (false, Duration::from_millis(9)));
+    assert_eq!(own.headers, [("c".to_owned(), "d".to_owned())]);
+}
+
+#[test]
+fn the_share_of_traces_that_is_kept() {
+    let kept = |env: &[(&str, &str)]| otel(env).map(|otel| (otel.parent_based, otel.sample_ratio)).unwrap();
+    let sampler = |name| [("OTEL_TRACES_SAMPLER", name), ("OTEL_SAMPLE_RATIO", "0.5")];
+    assert_eq!(kept(&[]), (true, 1.0));
+    assert_eq!(kept(&[("OTEL_SAMPLE_RATIO", "0.25")]), (true, 0.25));
+    assert_eq!(kept(&[("OTEL_SAMPLE_RATIO", "0.25"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")]), (true, 0.1));
+    assert_eq!(kept(&sampler("always_on")), (false, 1.0));
+    assert_eq!(kept(&sampler("always_off")), (false, 0.0));
+    assert_eq!(kept(&sampler("traceidratio")), (false, 0.5));
+    assert_eq!(kept(&sampler("parentbased_always_off")), (true, 0.0));
+    let wrong = load(&sources(&[("OTEL_TRACES_SAMPLER_ARG", "2")])).unwrap_err();
+    assert_eq!(wrong.0[0].name, "OTEL_TRACES_SAMPLER_ARG");
 }

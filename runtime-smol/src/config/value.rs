@@ -20,6 +20,8 @@ pub enum Value {
     Text(String),
     /// Hostnames and FieldNames.
     List(Vec<String>),
+    /// Pairs.
+    Pairs(Vec<(String, String)>),
     /// Addrs.
     Addrs(Vec<IpAddr>),
     /// Networks.
@@ -166,6 +168,7 @@ pub fn parse(kind: Kind, text: &str) -> Result<Value, String> {
         }
         Kind::Hostnames => Value::List(list(text, |n| is_hostname(n).then(|| n.to_ascii_lowercase()))?),
         Kind::FieldNames => Value::List(list(text, |n| is_field_name(n).then(|| n.to_owned()))?),
+        Kind::Pairs => Value::Pairs(list(text, pair)?),
         Kind::Addrs => {
             Value::Addrs(list(text, |a| a.trim_start_matches('[').trim_end_matches(']').parse().ok())?)
         }
@@ -201,6 +204,27 @@ pub fn parse(kind: Kind, text: &str) -> Result<Value, String> {
             Value::Text(text.into())
         }
     })
+}
+
+/// `name=value`; the value may hold octets as `%2C`, which must come to UTF-8.
+fn pair(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let (name, value) = (name.trim(), value.trim());
+    let mut octets = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        octets.push(match first {
+            b'%' => {
+                let (hex, behind) = rest.split_at_checked(2)?;
+                rest = behind;
+                u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?
+            }
+            other => *other,
+        });
+    }
+    let value = String::from_utf8(octets).ok()?;
+    (is_field_name(name) && !value.chars().any(char::is_control)).then(|| (name.to_owned(), value))
 }
 
 fn list<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
@@ -239,6 +263,20 @@ mod tests {
         assert_eq!(show("127.0.0.1:5353").as_deref(), Some("127.0.0.1:5353"));
         for bad in ["host", "host:0", "1.2.3.4:0", "host:65536", "::1:53", "a b:1", ":25"] {
             assert_eq!(show(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_read_and_decoded() {
+        let read = |text| parse(Kind::Pairs, text);
+        let want = |pairs: &[(&str, &str)]| {
+            Ok(Value::Pairs(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()))
+        };
+        assert_eq!(read("a=b, c = d%2Ce"), want(&[("a", "b"), ("c", "d,e")]));
+        assert_eq!(read("x=a=b"), want(&[("x", "a=b")]));
+        assert_eq!(read(""), want(&[]));
+        for bad in ["a", "=b", "a b=c", "a=%", "a=%zz", "a=%ff", "a=%0a"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

@@ -104,6 +104,32 @@ impl Resolver {
         Ok(texts.collect())
     }
 
+    /// The records of a type at a name, as a zone file has them: TXT joined, MX, CNAME and SRV with final dots; none
+    /// when there are none, and of other types.
+    pub async fn lookup_shown(&self, name: &str, kind: &str) -> Result<Vec<String>, DnsFailure> {
+        let asked = match kind {
+            "TXT" => return self.lookup_txt(name).await,
+            "MX" => RecordType::MX,
+            "CNAME" => RecordType::CNAME,
+            "SRV" => RecordType::SRV,
+            _ => return Ok(Vec::new()),
+        };
+        let lookup = match self.ask(name, asked).await {
+            Ok(lookup) => lookup,
+            Err(Missing::NxDomain | Missing::NoData) => return Ok(Vec::new()),
+            Err(Missing::Failed(why)) => return Err(why),
+        };
+        let shown = lookup.answers().iter().filter_map(|r| match &r.data {
+            RData::MX(mx) => Some(format!("{} {}", mx.preference, dotted(&mx.exchange))),
+            RData::CNAME(alias) => Some(dotted(&alias.0)),
+            RData::SRV(srv) => {
+                Some(format!("{} {} {} {}", srv.priority, srv.weight, srv.port, dotted(&srv.target)))
+            }
+            _ => None,
+        });
+        Ok(shown.collect())
+    }
+
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Lookup, Missing> {
         let mut name = Name::from_ascii(name).map_err(|_| Missing::Failed(DnsFailure::ServFail))?;
         // A name with its final dot is asked for as it is: no search list.
@@ -119,6 +145,12 @@ impl Resolver {
         })
         .await
     }
+}
+
+/// In lower case, with the final dot.
+fn dotted(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    if text.ends_with('.') { text } else { text + "." }
 }
 
 fn server(addr: SocketAddr) -> NameServerConfig {

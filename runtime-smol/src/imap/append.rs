@@ -4,8 +4,10 @@ use protocol_core::message::Scanner;
 use protocol_core::{SendBuf, Timestamp};
 use protocol_imap::server::{Append, No, Running, ServerSession};
 use storage::{Accept, Deliver, Flags, FolderId, FolderTarget, MessageId, NamedFlags, Spool};
+use tracing::{Instrument, Span};
 
 use super::session::{Connection, reason, refuse};
+use crate::telemetry::TARGET;
 use crate::wire::wall_now;
 
 /// A message as it arrives.
@@ -16,6 +18,7 @@ pub struct Incoming {
     spool: Spool,
     scanner: Scanner,
     failed: Option<storage::Error>,
+    span: Span,
 }
 
 impl Connection {
@@ -45,6 +48,14 @@ impl Connection {
             spool: self.app.storage.spool(),
             scanner: Scanner::new().with_own_host(&self.app.config.server.hostname),
             failed: None,
+            span: tracing::info_span!(
+                target: TARGET,
+                "imap.append",
+                otel.kind = "server",
+                inbox.org = self.account.as_ref().map(|account| tracing::field::display(account.org)),
+                inbox.message = tracing::field::Empty,
+                inbox.octets = append.size(),
+            ),
         }));
         append.accept(session, out);
     }
@@ -77,10 +88,12 @@ impl Connection {
         if let Some(error) = incoming.failed {
             return refuse(running, &error, session, out);
         }
+        let message = MessageId::random();
+        incoming.span.record("inbox.message", tracing::field::display(message));
         let deliver = Deliver {
             org: account.org,
             mailbox: account.id,
-            message: MessageId::random(),
+            message,
             prefix: Vec::new(),
             skip: Vec::new(),
             folder: FolderTarget::Id(incoming.folder),
@@ -88,9 +101,10 @@ impl Connection {
             internal_date: incoming.internal_date,
             meta: incoming.scanner.finish().encode(),
             check_quota: true,
+            told: None,
         };
         let accept = Accept { received: wall_now(), deliveries: vec![deliver], ..Accept::default() };
-        let placed = self.app.storage.accept(&incoming.spool, accept).await;
+        let placed = self.app.storage.accept(&incoming.spool, accept).instrument(incoming.span).await;
         self.follow(session, out);
         match placed {
             Ok(placed) => match placed.first() {

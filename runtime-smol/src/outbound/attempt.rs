@@ -15,6 +15,7 @@ use protocol_smtp::route::posture::{Check, HostPlan, Posture};
 use protocol_smtp::route::{Candidate, HostResult, Next, TlsDemand, Walk};
 use rustls_pki_types::ServerName;
 use storage::Job;
+use tracing::Instrument;
 
 use super::dial;
 use super::kept::{Kept, Place};
@@ -26,6 +27,7 @@ use super::source::Source;
 use crate::app::App;
 use crate::metrics::METRICS;
 use crate::mta_sts::Look;
+use crate::telemetry::TARGET;
 use crate::wire::Wire;
 
 /// What the queue tells an attempt.
@@ -114,7 +116,8 @@ impl Attempt<'_> {
         if recipients.is_empty() {
             return (Vec::new(), Health::Good);
         }
-        let route = match Planner::new(self.app, self.job).route().await {
+        let planning = tracing::info_span!(target: TARGET, "queue.route");
+        let route = match Planner::new(self.app, self.job).route().instrument(planning).await {
             Ok(route) => route,
             Err(failure) => return finished(Walk::failed(&failure, recipients)),
         };
@@ -127,7 +130,8 @@ impl Attempt<'_> {
                 Next::Dial { candidate, demand, plaintext, recipients, others } => {
                     let wanted = Wanted { demand, plaintext, recipients };
                     let addresses: Vec<&Candidate> = std::iter::once(&candidate).chain(&others).collect();
-                    if let Some(result) = self.host(&mut walk, &addresses, &wanted).await {
+                    let span = tracing::info_span!(target: TARGET, "smtp.session", otel.kind = "client");
+                    if let Some(result) = self.host(&mut walk, &addresses, &wanted).instrument(span).await {
                         walk.report(result);
                     }
                 }

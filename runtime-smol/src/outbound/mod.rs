@@ -29,10 +29,12 @@ use protocol_smtp::queue::{
 };
 use protocol_smtp::status::Status;
 use storage::{Job, JobState, JobWrite};
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::metrics::METRICS;
 use crate::smtp::{canonical_text, suppression_told};
+use crate::telemetry::{self, TARGET};
 use crate::wire::wall_now;
 use crate::{config, logging, task};
 use attempt::{Attempted, Control, Tried};
@@ -77,6 +79,8 @@ struct Held {
     tried: HashMap<u16, Tried>,
     /// Where the mail of recipients goes who live here.
     homes: Homes,
+    /// The last attempt's place in its trace.
+    trace: Option<String>,
 }
 
 /// The worker's shared state: effects run in tasks of their own.
@@ -248,18 +252,12 @@ impl Worker {
             }
             Effect::Deliver { fence, recipients, attempt, .. } => {
                 let (job, lease, control) = self.begin_attempt(fence)?;
-                if let Some(outcome) = self.at_home(&job, &recipients, fence).await {
-                    return Some(self.attempted(fence, attempt, outcome));
-                }
-                let means = (&*self.app, &self.kept);
-                let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
-                let mut tried =
-                    attempt::run(means, (&job, lease), &recipients, fence, control, &self.events).await;
-                tried.verdicts.extend(suppressed);
-                self.attempted(fence, attempt, tried)
+                let span = self.trace_attempt(&job, attempt, recipients.len());
+                self.deliver(fence, recipients, attempt, (job, lease, control)).instrument(span).await
             }
             Effect::Save { fence, settlement } => {
-                Event::Saved { fence, result: self.save(fence, settlement).await }
+                let span = self.trace_result(fence);
+                Event::Saved { fence, result: self.save(fence, settlement).instrument(span).await }
             }
             Effect::Release { fence, due, crashed } => {
                 let due = self.to_store(due);
@@ -269,6 +267,55 @@ impl Worker {
             }
             Effect::Proceed { .. } | Effect::Withhold { .. } | Effect::Abandon { .. } => return None,
         })
+    }
+
+    async fn deliver(
+        &self,
+        fence: Fence,
+        recipients: Vec<u16>,
+        attempt: u32,
+        (job, lease, control): (Job, Lease, Receiver<Control>),
+    ) -> Event {
+        if let Some(outcome) = self.at_home(&job, &recipients, fence).await {
+            return self.attempted(fence, attempt, outcome);
+        }
+        let means = (&*self.app, &self.kept);
+        let (recipients, suppressed) = self.not_suppressed(&job, recipients).await;
+        let mut tried = attempt::run(means, (&job, lease), &recipients, fence, control, &self.events).await;
+        tried.verdicts.extend(suppressed);
+        self.attempted(fence, attempt, tried)
+    }
+
+    /// The span of an attempt, in the trace that the job's row names.
+    fn trace_attempt(&self, job: &Job, attempt: u32, recipients: usize) -> Span {
+        let span = tracing::info_span!(
+            target: TARGET,
+            "queue.attempt",
+            otel.kind = "consumer",
+            inbox.org = %job.spec.org,
+            inbox.message = %job.spec.message,
+            inbox.job = %job.spec.id,
+            inbox.attempt = attempt,
+            inbox.recipients = recipients,
+            inbox.waited_ms = self.app.storage.store_now().since(job.due).as_millis() as u64,
+        );
+        let span = telemetry::continues(span, job.spec.trace.as_deref());
+        if let Some(trace) = telemetry::of(&span)
+            && let Some(held) = self.table().get_mut(&JobKey(job.spec.id.0.0))
+        {
+            held.trace = Some(trace);
+        }
+        span
+    }
+
+    /// The span of the write of what an attempt found, behind that of the attempt.
+    fn trace_result(&self, fence: Fence) -> Span {
+        let span = tracing::info_span!(target: TARGET, "queue.result");
+        if span.is_disabled() {
+            return span;
+        }
+        let trace = self.table().get(&fence.job).and_then(|held| held.trace.clone());
+        telemetry::continues(span, trace.as_deref())
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, Held>> {
@@ -320,8 +367,8 @@ impl Worker {
                 for job in jobs {
                     let key = JobKey(job.spec.id.0.0);
                     let lease = Lease::new(self.anchor, until);
-                    let held = Held { job, lease, control: None, tried: HashMap::new(), homes: Homes::new() };
-                    table.insert(key, held);
+                    let (tried, homes) = (HashMap::new(), Homes::new());
+                    table.insert(key, Held { job, lease, control: None, tried, homes, trace: None });
                 }
                 Event::Claimed(known)
             }
@@ -449,6 +496,9 @@ impl Worker {
             Ok(_) => {
                 if has_jobs {
                     self.app.queued.notify(usize::MAX);
+                }
+                if job.spec.logged {
+                    self.app.logged.notify(usize::MAX);
                 }
                 Ok(())
             }

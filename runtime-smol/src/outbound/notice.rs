@@ -16,6 +16,7 @@ use super::convert::{deliver_by, with_status};
 use crate::app::App;
 use crate::signing::sign_whole;
 use crate::smtp::{Copies, canonical_text, domain_of, forward};
+use crate::telemetry;
 
 /// What a notification tells, and of which message.
 pub(crate) struct Told<'a> {
@@ -215,6 +216,7 @@ async fn address(
                 deliver_by: None,
                 counted: None,
                 logged: false,
+                trace: telemetry::current(),
             });
         }
         // The sender is gone: there is nobody left to tell.

@@ -77,6 +77,7 @@ impl Letter<'_> {
             internal_date: self.now,
             meta: meta.clone(),
             check_quota: true,
+            told: mailbox.told.then(|| mailbox.address.clone()),
         };
         mailboxes.iter().map(deliver).collect()
     }
@@ -120,6 +121,7 @@ impl Letter<'_> {
             deliver_by: None,
             counted: None,
             logged: false,
+            trace: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use protocol_smtp::queue::DeliverBy;
 use protocol_smtp::server::{Refusal, ServerSession, Service};
 use protocol_smtp::trace::{Received, With};
 use storage::{Accept, Deliver, JobId, JobRecipient, MessageId, NewJob, OrgId, Queued, SpecialUse};
+use tracing::Instrument;
 
 use super::bodies::{Form, Forms};
 use super::copies::Copies;
@@ -42,7 +43,14 @@ impl Connection {
         let Some(incoming) = transaction.incoming.take() else { return Err(Refusal::StorageFailed) };
         let id = MessageId::random();
         let origin = (std::mem::take(&mut transaction.origin), iprev);
-        let outcome = self.try_store(&transaction, origin, incoming, id, session).await;
+        let span = transaction.span.clone();
+        let storing = self.try_store(&transaction, origin, incoming, id, session);
+        let outcome = storing.instrument(span.clone()).await;
+        span.record("inbox.octets", octets);
+        match &outcome {
+            Ok(shown) => span.record("inbox.message", tracing::field::display(shown)),
+            Err(why) => span.record("inbox.reply", why.code()),
+        };
         match &outcome {
             Ok(shown) if *shown == id => self.log_accepted(&transaction, id, octets),
             Ok(first) => tracing::info!(id = %first, "the same message was accepted before under its key"),
@@ -120,6 +128,7 @@ impl Connection {
             false => None,
         };
         let local = accept.deliveries.len();
+        let logged = accept.deliveries.iter().any(|copy| copy.told.is_some());
         let queued = !accept.jobs.is_empty() || told.as_ref().is_some_and(|(_, told)| !told.jobs.is_empty());
         match self.app.storage.accept_with(spool, &queued_form.spool, accept, told).await {
             Ok(_) => {}
@@ -136,6 +145,9 @@ impl Connection {
         }
         if queued {
             self.app.queued.notify(usize::MAX);
+        }
+        if logged {
+            self.app.logged.notify(usize::MAX);
         }
         Ok(id)
     }
@@ -244,6 +256,7 @@ impl Connection {
                 }),
                 counted: counted.clone(),
                 logged: false,
+                trace: transaction.trace(),
             });
             let prefix = [received, &edit.prefix].concat();
             accept.queued = Some(Queued { org, message: id, prefix, skip: edit.skip.clone() });
@@ -252,11 +265,7 @@ impl Connection {
     }
 
     fn log_accepted(&self, transaction: &Transaction, id: MessageId, octets: u64) {
-        METRICS.messages_accepted.add(match self.service {
-            Service::Transfer => "transfer",
-            Service::Submission | Service::Submissions => "submission",
-            Service::Lmtp => "lmtp",
-        });
+        METRICS.messages_accepted.add(self.service_name());
         let to: Vec<String> = transaction.recipients.iter().map(|r| logging::address(&r.given)).collect();
         tracing::info!(
             id = %id,

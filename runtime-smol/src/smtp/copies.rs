@@ -40,6 +40,8 @@ impl Copies<'_> {
             internal_date: self.now,
             meta: structure.encode(),
             check_quota,
+            // What is taken for junk is told to nobody.
+            told: (mailbox.told && self.folder == SpecialUse::Inbox).then(|| mailbox.address.clone()),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::driver::{Handler, Machine, Progress, drive};
 use crate::logging;
 use crate::metrics::METRICS;
 use crate::net;
+use crate::telemetry::TARGET;
 use crate::tls::{Alpn, Identity};
 use crate::wire::{Wire, monotonic_now, wall_now};
 
@@ -299,8 +300,27 @@ impl Connection {
         let org = self.account.as_ref().map(|account| account.org);
         let mut transaction = Transaction::new(sender, ask.params(), origin, (org, wall_now()));
         (transaction.counted, transaction.quotas) = (counted, quotas);
+        transaction.span = tracing::info_span!(
+            target: TARGET,
+            "smtp.message",
+            otel.kind = "server",
+            inbox.listener = self.service_name(),
+            inbox.org = org.map(tracing::field::display),
+            inbox.message = tracing::field::Empty,
+            inbox.octets = tracing::field::Empty,
+            inbox.reply = tracing::field::Empty,
+        );
         self.transaction = Some(Box::new(transaction));
         ask.accept(session, out);
+    }
+
+    /// The listener, as logs and metrics name it.
+    pub(super) fn service_name(&self) -> &'static str {
+        match self.service {
+            Service::Transfer => "transfer",
+            Service::Submission | Service::Submissions => "submission",
+            Service::Lmtp => "lmtp",
+        }
     }
 
     fn begin(&mut self, begin: Begin, session: &mut ServerSession, out: &mut SendBuf) {

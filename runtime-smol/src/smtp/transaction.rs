@@ -10,9 +10,11 @@ use protocol_smtp::address::Mailbox as Address;
 use protocol_smtp::params::{self, Body, By, MailParams, RcptParams, Ret};
 use storage::directory::Resolution;
 use storage::{Charge, Mailbox, MailboxId, OrgId, Spool};
+use tracing::Span;
 
 use super::limits::Quotas;
 use super::origin::Origin;
+use crate::telemetry;
 
 /// What MAIL said.
 pub struct Transaction {
@@ -44,6 +46,8 @@ pub struct Transaction {
     pub quotas: Option<Quotas>,
     /// Gives the place in the rate window back, when the message is refused.
     pub counted: Option<Charge>,
+    /// From MAIL to the answer.
+    pub span: Span,
 }
 
 /// A message that its sender wants to leave later (RFC 4865).
@@ -125,7 +129,13 @@ impl Transaction {
             incoming: None,
             quotas: None,
             counted: None,
+            span: Span::none(),
         }
+    }
+
+    /// Its place in a trace, where there is one.
+    pub fn trace(&self) -> Option<String> {
+        telemetry::of(&self.span)
     }
 
     /// Each mailbox that gets its copy now, once, however many recipients lead to it, with the first recipient that did.

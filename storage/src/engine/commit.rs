@@ -110,6 +110,7 @@ impl Placing {
         if let Some(email) = &commit.email {
             self.slots.put_email(email);
         }
+        self.writes.log.extend(commit.arrived.iter().cloned());
     }
 
     fn check_job(&self, job: &NewJob) -> Result<()> {

@@ -180,6 +180,27 @@ impl<R: Rows> Directory for Engine<R> {
         }
     }
 
+    async fn replace_domain(
+        &self,
+        name: &str,
+        before: &DomainSettings,
+        after: &DomainSettings,
+    ) -> Result<bool> {
+        let _one_at_a_time = self.directory.lock().await;
+        let mut tries = 0;
+        loop {
+            let mut writes = self.directory_writes().await?;
+            let domain = self.rows.domain(name).await?.ok_or(Error::NotFound)?;
+            if domain.settings != *before {
+                return Ok(false);
+            }
+            writes.domains.push(Domain { settings: after.clone(), ..domain });
+            if self.apply("replace_domain", writes, &mut tries).await? {
+                return Ok(true);
+            }
+        }
+    }
+
     async fn domain(&self, name: &str) -> Result<Domain> {
         self.rows.domain(name).await?.ok_or(Error::NotFound)
     }
@@ -250,6 +271,19 @@ impl<R: Rows> Directory for Engine<R> {
     async fn set_disabled(&self, address: &str, disabled: bool) -> Result<()> {
         let set = |mailbox: &mut Mailbox, _: &mut Writes| mailbox.disabled = disabled;
         self.change_mailbox("set_disabled", address, set).await
+    }
+
+    async fn edit_mailbox(&self, address: &str, edit: MailboxEdit) -> Result<()> {
+        let set = |mailbox: &mut Mailbox, _: &mut Writes| {
+            mailbox.name = edit.name.clone().unwrap_or_else(|| mailbox.name.clone());
+            mailbox.quota_bytes = edit.quota_bytes.unwrap_or(mailbox.quota_bytes);
+        };
+        self.change_mailbox("edit_mailbox", address, set).await
+    }
+
+    async fn set_told(&self, address: &str, told: bool) -> Result<()> {
+        let set = |mailbox: &mut Mailbox, _: &mut Writes| mailbox.told = told;
+        self.change_mailbox("set_told", address, set).await
     }
 
     async fn list_mailboxes(&self) -> Result<Vec<Mailbox>> {

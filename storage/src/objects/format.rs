@@ -104,6 +104,8 @@ pub struct EnvelopeJob {
     pub deliver_by: Option<DeliverBy>,
     #[serde(default)]
     pub logged: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// What authenticates a chunk beside its octets.

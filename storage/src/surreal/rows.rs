@@ -84,6 +84,7 @@ pub fn mailbox(row: &MailboxRow) -> Value {
         ("used_bytes", int(mailbox.used_bytes)),
         ("disabled", Value::Bool(mailbox.disabled)),
         ("admin", Value::Bool(mailbox.admin)),
+        ("told", optional(Some(true).filter(|_| mailbox.told), Value::Bool)),
         ("rev", int(row.rev + 1)),
         ("uid_validity_last", int(row.uid_validity_last.into())),
         ("uid_validity_vacated", int(row.uid_validity_vacated.into())),
@@ -100,6 +101,7 @@ pub fn read_mailbox(row: &mut Fields) -> Result<MailboxRow> {
         used_bytes: row.int("used_bytes")?,
         disabled: row.flag("disabled")?,
         admin: row.flag("admin")?,
+        told: absent_or_flag(row, "mailbox", "told")?,
     };
     Ok(MailboxRow {
         mailbox,
@@ -293,7 +295,17 @@ pub fn job(row: &JobRow) -> Result<Value> {
         ("by_trace", optional(spec.deliver_by, |by| Value::Bool(by.trace))),
         ("counted", optional(spec.counted.as_ref(), text)),
         ("logged", optional(Some(true).filter(|_| spec.logged), Value::Bool)),
+        ("trace", optional(spec.trace.as_ref(), text)),
     ]))
+}
+
+/// False when it is not there, as in rows of earlier versions.
+fn absent_or_flag(row: &mut Fields, table: &str, name: &str) -> Result<bool> {
+    match row.take(name) {
+        Value::None | Value::Null => Ok(false),
+        Value::Bool(flag) => Ok(flag),
+        _ => Err(corrupt(table, name)),
+    }
 }
 
 fn read_spec(row: &mut Fields) -> Result<NewJob> {
@@ -324,11 +336,8 @@ fn read_spec(row: &mut Fields) -> Result<NewJob> {
             None => None,
         },
         counted: row.optional_text("counted")?,
-        logged: match row.take("logged") {
-            Value::None | Value::Null => false,
-            Value::Bool(logged) => logged,
-            _ => return Err(corrupt("job", "logged")),
-        },
+        logged: absent_or_flag(row, "job", "logged")?,
+        trace: row.optional_text("trace")?,
     })
 }
 

@@ -13,13 +13,14 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 /// How often opening tries again after another instance that opens at the same time was first.
 const STARTS_MAX: u32 = 50;
 
 /// What each version adds to the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const MIGRATIONS: [&str; VERSION as usize] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -226,6 +227,12 @@ DEFINE FIELD IF NOT EXISTS at ON api_log TYPE int;
 DEFINE FIELD IF NOT EXISTS email ON api_log TYPE string;
 DEFINE FIELD IF NOT EXISTS job ON api_log TYPE string;
 DEFINE FIELD IF NOT EXISTS record ON api_log TYPE string;
+";
+
+/// The trace that a job is a part of; mailboxes of which webhooks are told what arrives.
+const VERSION_6: &str = "
+DEFINE FIELD IF NOT EXISTS told ON mailbox TYPE option<bool>;
+DEFINE FIELD IF NOT EXISTS trace ON outbound_queue TYPE option<string>;
 ";
 
 const META: &str = "

@@ -236,6 +236,7 @@ pub(crate) fn add_mailbox(store: &MemoryStore, org: &Org, address: &str, quota: 
         used_bytes: 0,
         disabled: false,
         admin: false,
+        told: false,
     };
     let record = PasswordRecord { argon2: String::new(), scram_sealed: Vec::new() };
     block_on(store.create_mailbox(&mailbox, &record, NOW)).unwrap();
@@ -254,6 +255,7 @@ pub(crate) fn deliver(mailbox: &Mailbox, prefix: &str) -> Deliver {
         internal_date: NOW,
         meta: b"structure".to_vec(),
         check_quota: true,
+        told: None,
     }
 }
 
@@ -279,6 +281,7 @@ pub(crate) fn job(org: OrgId, message: MessageId, domain: &str) -> NewJob {
         deliver_by: None,
         counted: None,
         logged: false,
+        trace: None,
     }
 }
 

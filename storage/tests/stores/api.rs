@@ -4,6 +4,9 @@ use storage::*;
 
 use crate::support::*;
 
+/// A trace that must come back as it was given.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn email(org: OrgId, created: i64, jobs: u16) -> Email {
     Email {
         id: MessageId::random(),
@@ -23,6 +26,7 @@ fn email(org: OrgId, created: i64, jobs: u16) -> Email {
             message_id: "<x@example.test>".into(),
             test: false,
             expires: at(created + 1_000),
+            trace: Some(TRACE.into()),
         },
         sealed: vec![0, 1, 255],
     }
@@ -39,6 +43,7 @@ fn accepted(email: &Email) -> Commit {
         id: JobId::of(email.id, 0),
         message: email.id,
         logged: true,
+        trace: Some(TRACE.into()),
         ..job(email.org, email.open.created, &["a@example.net"])
     };
     let told = event("", JobEvent::Accepted, 0);
@@ -101,6 +106,7 @@ pub async fn what_happens_to_an_email_is_in_the_log_without_a_gap(store: S) {
     // One is delivered, the other cancelled.
     let claimed = store.claim_jobs("w", at(0), secs(60), secs(5), 9).await.unwrap();
     let claimed = claimed.into_iter().find(|job| job.spec.message == one.id).unwrap();
+    assert_eq!(claimed.spec.trace.as_deref(), Some(TRACE));
     let mut recipients = claimed.spec.recipients.clone();
     recipients[0].state = Delivered;
     let done = JobUpdate {
@@ -231,7 +237,7 @@ pub fn key(org: OrgId, name: &str) -> ApiKey {
         org,
         mailbox: None,
         name: name.into(),
-        scopes: Scopes { send: true, read: false, admin: true },
+        scopes: Scopes { send: true, admin: true, ..Scopes::default() },
         test: true,
         domains: vec!["example.test".into()],
         addresses: vec!["\"a b\"@example.test".into()],

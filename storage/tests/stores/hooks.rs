@@ -14,6 +14,7 @@ fn webhook(org: OrgId) -> Webhook {
         sealed_secret: vec![1, 2, 255],
         enabled: true,
         created: at(0),
+        mailbox: None,
         position: "evt_3_1".into(),
         attempts: 0,
         given_up: 0,

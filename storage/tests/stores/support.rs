@@ -68,6 +68,7 @@ pub fn new_mailbox(org: OrgId, address: &str) -> Mailbox {
         used_bytes: 0,
         disabled: false,
         admin: false,
+        told: false,
     }
 }
 
@@ -152,6 +153,7 @@ pub fn job(org: OrgId, due: Timestamp, recipients: &[&str]) -> NewJob {
         deliver_by: None,
         counted: None,
         logged: false,
+        trace: None,
     }
 }
 

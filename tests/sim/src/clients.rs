@@ -162,6 +162,7 @@ fn jobs(world: &World, wish: &Wish, message: MessageId) -> Vec<NewJob> {
             deliver_by: None,
             counted: None,
             logged: false,
+            trace: None,
         });
     }
     jobs

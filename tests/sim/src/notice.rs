@@ -107,5 +107,6 @@ fn carrier(id: JobId, job: &Job, message: MessageId, to: &str, size: u64, now: T
         deliver_by: None,
         counted: None,
         logged: false,
+        trace: None,
     }
 }

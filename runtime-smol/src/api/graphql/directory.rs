@@ -1,14 +1,23 @@
 //! Domains, mailboxes, aliases and the queue of an organisation.
 
-use async_graphql::{Context, Enum, ID, Object, SimpleObject};
-use storage::JobAction;
+use async_graphql::{Context, Enum, ID, MaybeUndefined, Object, SimpleObject};
+use storage::{JobAction, MailboxEdit};
 
 use super::query::{count, parts};
 use super::types::DateTime;
-use crate::api::directory;
+use crate::api::{directory, tenants};
+
+/// What was named, null included.
+pub(super) fn named<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
 
 /// A domain of the organisation.
-pub struct Domain(storage::Domain);
+pub struct Domain(pub storage::Domain);
 
 /// A record that a domain publishes.
 #[derive(SimpleObject)]
@@ -19,8 +28,15 @@ pub struct DnsRecord {
     r#type: String,
     /// Its content.
     value: String,
-    /// Whether it is published. Looked up when asked for, and for TXT records only.
+    /// Whether it is published; looked up when asked for.
     live: Option<bool>,
+}
+
+impl From<directory::DnsRecord> for DnsRecord {
+    fn from(record: directory::DnsRecord) -> DnsRecord {
+        let directory::DnsRecord { name, kind, value, live } = record;
+        DnsRecord { name, r#type: kind, value, live }
+    }
 }
 
 /// A domain of the organisation.
@@ -51,6 +67,47 @@ impl Domain {
         self.0.settings.quota_max_queued_jobs
     }
 
+    /// What a recipient of the domain that nobody has gets its mail to.
+    async fn catch_all(&self) -> Option<&str> {
+        self.0.settings.catch_all.as_deref()
+    }
+
+    /// Whether what stands behind a delimiter in an address is left out when its mailbox is looked for.
+    async fn plus_addressing(&self) -> bool {
+        self.0.settings.plus_addressing.unwrap_or(true)
+    }
+
+    /// The delimiter.
+    async fn plus_delimiter(&self) -> &str {
+        self.0.settings.plus_delimiter.as_deref().unwrap_or("+")
+    }
+
+    /// Octets that a mailbox of the domain may hold which has no limit of its own.
+    async fn mailbox_quota_bytes(&self) -> Option<u64> {
+        self.0.settings.quota_mailbox_bytes
+    }
+
+    /// Recipients that this hour's messages had so far, in UTC. Counted while there is a limit.
+    #[graphql(complexity = "5")]
+    async fn sent_this_hour(&self, context: &Context<'_>) -> async_graphql::Result<u64> {
+        let (app, _) = parts(context)?;
+        Ok(tenants::used(app, &self.0.name, tenants::Used::Hour).await?)
+    }
+
+    /// The same of today's.
+    #[graphql(complexity = "5")]
+    async fn sent_today(&self, context: &Context<'_>) -> async_graphql::Result<u64> {
+        let (app, _) = parts(context)?;
+        Ok(tenants::used(app, &self.0.name, tenants::Used::Day).await?)
+    }
+
+    /// Jobs that are queued now. Counted while there is a limit.
+    #[graphql(complexity = "5")]
+    async fn queued_jobs(&self, context: &Context<'_>) -> async_graphql::Result<u64> {
+        let (app, _) = parts(context)?;
+        Ok(tenants::used(app, &self.0.name, tenants::Used::Jobs).await?)
+    }
+
     /// The records to publish.
     #[graphql(complexity = "20 + child_complexity")]
     async fn dns_records(
@@ -60,13 +117,7 @@ impl Domain {
     ) -> async_graphql::Result<Vec<DnsRecord>> {
         let (app, _) = parts(context)?;
         let records = directory::records(app, &self.0, check).await;
-        let shown = |r: directory::DnsRecord| DnsRecord {
-            name: r.name,
-            r#type: r.kind,
-            value: r.value,
-            live: r.live,
-        };
-        Ok(records.into_iter().map(shown).collect())
+        Ok(records.into_iter().map(DnsRecord::from).collect())
     }
 }
 
@@ -237,16 +288,22 @@ impl DirectoryMutation {
         Ok(directory::create_mailbox(app, caller, &address, &password, &name, quota_bytes).await?.into())
     }
 
-    /// Gives a mailbox another password, or turns it off or on. Needs the scope `admin`.
+    /// Changes a mailbox; what is not named stays. Needs the scope `admin`.
+    #[allow(clippy::too_many_arguments)] // each is an argument of the field
     async fn update_mailbox(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Its address.")] address: String,
         #[graphql(desc = "Another password.", secret)] password: Option<String>,
         #[graphql(desc = "It takes no mail and lets nobody in.")] disabled: Option<bool>,
+        #[graphql(desc = "The name of whoever has it.")] name: Option<String>,
+        #[graphql(desc = "Octets it may hold; null: its domain's limit, or none.")]
+        quota_bytes: MaybeUndefined<u64>,
     ) -> async_graphql::Result<Mailbox> {
         let (app, caller) = parts(context)?;
-        Ok(directory::update_mailbox(app, caller, &address, password.as_deref(), disabled).await?.into())
+        let edit = MailboxEdit { name, quota_bytes: named(quota_bytes) };
+        let password = password.as_deref();
+        Ok(directory::update_mailbox(app, caller, &address, password, disabled, edit).await?.into())
     }
 
     /// Removes a mailbox with everything in it; its address. Needs the scope `admin`.

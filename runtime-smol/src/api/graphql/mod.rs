@@ -2,11 +2,14 @@
 
 mod directory;
 mod guard;
+mod keys;
 mod mutation;
 mod query;
-mod settings;
 mod subscription;
+mod templates;
+mod tenants;
 mod types;
+mod webhooks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,19 +24,29 @@ use super::error::{ApiError, Code};
 use crate::app::App;
 
 use directory::{DirectoryMutation, DirectoryQuery};
+use keys::{KeyMutation, KeyQuery};
 use mutation::EmailMutation;
 use query::EmailQuery;
-use settings::{SettingsMutation, SettingsQuery};
 pub use subscription::Subscription;
+use templates::{TemplateMutation, TemplateQuery};
+use tenants::{TenantMutation, TenantQuery};
 pub use types::{DateTime, Json};
+use webhooks::{WebhookMutation, WebhookQuery};
 
 /// What can be asked for.
 #[derive(MergedObject, Default)]
-pub struct Query(EmailQuery, SettingsQuery, DirectoryQuery);
+pub struct Query(EmailQuery, KeyQuery, WebhookQuery, TemplateQuery, DirectoryQuery, TenantQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(EmailMutation, SettingsMutation, DirectoryMutation);
+pub struct Mutation(
+    EmailMutation,
+    KeyMutation,
+    WebhookMutation,
+    TemplateMutation,
+    DirectoryMutation,
+    TenantMutation,
+);
 
 /// The schema of the API.
 pub type ApiSchema = Schema<Query, Mutation, Subscription>;

@@ -122,6 +122,8 @@ pub enum EventType {
     Held,
     /// An administrator let it go on.
     Released,
+    /// A message arrived in a mailbox here that has a webhook.
+    Received,
 }
 
 /// A name and a value.
@@ -176,9 +178,10 @@ pub struct DeliveryEvent {
     pub r#type: EventType,
     /// When.
     pub at: DateTime,
-    /// To which e-mail.
+    /// To which e-mail. Of a message that arrived: which one, by its own ID.
     pub email_id: ID,
-    /// For which recipient; none when it is about the e-mail as a whole, or a destination.
+    /// For which recipient; none when it is about the e-mail as a whole, or a destination. Of a message that arrived:
+    /// the mailbox's address.
     pub recipient: Option<String>,
     /// Number of the attempt, from 1; 0 for what was no attempt.
     pub attempt: u32,
@@ -198,7 +201,8 @@ pub struct DeliveryEvent {
 
 impl From<Event> for DeliveryEvent {
     fn from(event: Event) -> DeliveryEvent {
-        let Event { position, kind, email, record, private, .. } = event;
+        let private = event.private().cloned().unwrap_or_default();
+        let Event { position, kind, email, record, .. } = event;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let pair = |(name, value): &(String, String)| NameValue { name: name.clone(), value: value.clone() };
         DeliveryEvent {
@@ -213,8 +217,8 @@ impl From<Event> for DeliveryEvent {
             reply: some(record.reply).filter(|_| kind != Kind::Attempted),
             tls: some(record.tls),
             in_doubt: record.in_doubt,
-            tags: private.tags.clone(),
             metadata: private.metadata.iter().map(pair).collect(),
+            tags: private.tags,
         }
     }
 }
