@@ -25,7 +25,7 @@ const JOINED_MAX: usize = 1024 * 1024;
 /// Takes away what could make a value longer without end.
 pub fn bound(environment: &mut Environment<'static>) {
     FILTERS_GONE.iter().for_each(|name| environment.remove_filter(name));
-    FUNCTIONS_GONE.iter().for_each(|name| environment.remove_function(name));
+    FUNCTIONS_GONE.iter().for_each(|name| environment.remove_global(name));
     environment.add_filter("join", join);
 }
 

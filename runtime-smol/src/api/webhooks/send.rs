@@ -135,7 +135,8 @@ async fn tend(app: &Arc<App>, https: &Https, found: &Webhook) -> storage::Result
     let mut position = Position::parse(&claimed.position).unwrap_or(position);
     loop {
         let (events, end) = reader.after(position).await?;
-        for event in events.iter().filter(|event| wants(&claimed, event)) {
+        let wanted: Vec<&Event> = events.iter().filter(|event| wants(&claimed, event)).collect();
+        for event in wanted {
             let outcome = deliver(app, https, &claimed, &secret, event).await;
             METRICS.webhook_deliveries.add(match &outcome {
                 Outcome::Taken => "taken",
