@@ -12,7 +12,7 @@ use storage::{
     OrgId, Purpose, Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, keys, reports, rotate, suppressions};
+use super::{Failure, QueueAction, Request, dkim, encryption, fields, keys, reports, rotate, suppressions};
 use crate::config::Config;
 
 /// Jobs that a listing shows.
@@ -43,6 +43,8 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
             storage.delete_org(&name).await.map_err(|e| explained(&format!("organisation {name}"), e))?;
             Ok(json!({"deleted": name}))
         }
+        Request::RotateMasterKey => encryption::rotate_master(storage).await,
+        Request::OrgRotateKey { name } => encryption::rotate_org(storage, &name).await,
         Request::DomainAdd { domain, org, set } => domain_add(context, &domain, &org, &set).await,
         Request::DomainSet { domain, set } => domain_set(context, &domain, &set).await,
         Request::DomainShow { domain } => domain_show(context, &domain).await,
@@ -163,6 +165,7 @@ async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, 
     }
     let added = context.storage.store().add_domain(&row).await;
     added.map_err(|e| explained(&format!("domain {name}"), e))?;
+    encryption::follow_domain(&context.storage, &row).await?;
     let dns = dkim::records(&context.config, &row);
     Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns, "notes": notes}))
 }
@@ -172,6 +175,7 @@ async fn domain_set(context: &Context, domain: &str, set: &[(String, String)]) -
     let notes = fields::apply(context.storage.keys(), &mut row, set)?;
     let saved = context.storage.store().set_domain(&row.name, &row.settings).await;
     saved.map_err(|e| explained(&format!("domain {}", row.name), e))?;
+    encryption::follow_domain(&context.storage, &row).await?;
     Ok(json!({"domain": row.name, "settings": fields::shown(&row.settings), "notes": notes}))
 }
 

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub(crate) mod dkim;
+mod encryption;
 mod execute;
 mod fields;
 mod frame;
@@ -30,6 +31,8 @@ pub enum Request {
     OrgCreate { name: String },
     OrgList,
     OrgDelete { name: String },
+    OrgRotateKey { name: String },
+    RotateMasterKey,
     DomainAdd { domain: String, org: String, set: Vec<(String, String)> },
     DomainSet { domain: String, set: Vec<(String, String)> },
     DomainShow { domain: String },
