@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::{StreamExt, future};
-use storage::{Storage, StorageOptions, SurrealOptions};
+use storage::{S3Encryption, S3Options, Storage, StorageOptions, SurrealOptions};
 
 use crate::admin::server::Listener as AdminListener;
 use crate::admin::{Context, rotate};
@@ -95,6 +95,10 @@ pub(crate) async fn open_storage(config: &Config) -> Result<Storage, storage::Op
         Some((name, secret)) => (Some(name.clone()), Some(secret.expose().to_owned())),
         None => (None, None),
     };
+    let s3 = match config.s3.as_ref().map(|s3| bucket(s3, config)).transpose() {
+        Ok(s3) => s3,
+        Err(why) => return Err(storage::OpenError::Bucket(why)),
+    };
     Storage::open(StorageOptions {
         database: SurrealOptions {
             url: database.url.clone(),
@@ -105,10 +109,35 @@ pub(crate) async fn open_storage(config: &Config) -> Result<Storage, storage::Op
         },
         data_dir: config.data_dir.clone(),
         objects_dir: config.objects.incoming_dir.clone(),
+        s3,
+        parsed_parts: config.objects.store_parsed_parts,
         master_key_file: config.objects.master_key_file.clone(),
         spool_limit: smtp::Configs::new(config).message_max(),
     })
     .await
+}
+
+/// Where the bucket is. The error names the file that could not be read.
+fn bucket(s3: &crate::config::S3, config: &Config) -> Result<S3Options, String> {
+    let roots = config.tls.extra_roots_file.as_ref();
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|e| format!("TLS_EXTRA_ROOTS_FILE={}: {e}", path.display()))
+    };
+    Ok(S3Options {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        bucket: s3.bucket.clone(),
+        access_key_id: s3.access_key_id.clone(),
+        secret_access_key: s3.secret_access_key.expose().to_owned().into(),
+        path_style: s3.force_path_style,
+        encryption: match s3.encryption.as_str() {
+            "sse-c" => S3Encryption::SseC,
+            "client" => S3Encryption::Client,
+            _ => S3Encryption::Auto,
+        },
+        extra_roots_pem: roots.map(read).transpose()?,
+        patience: storage::S3_PATIENCE,
+    })
 }
 
 async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started, StartError> {
@@ -195,6 +224,7 @@ impl Started {
         task::spawn(collect(app.storage.clone())).detach();
         task::spawn(api::send_events(app.clone())).detach();
         task::spawn(rotate::tend(context.clone())).detach();
+        task::spawn(finish_rotations(app.storage.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));
         let limits = Limits::new(app.config.server.max_connections, app.config.server.max_connections_per_ip);
         let dispatch = dispatcher(app.clone(), http);
@@ -229,6 +259,13 @@ impl Started {
         app.storage.close().await;
         tracing::info!("stopped");
         ExitCode::SUCCESS
+    }
+}
+
+/// Seals anew what a change of keys left over when the last process ended.
+async fn finish_rotations(storage: Storage) {
+    if let Err(error) = storage.finish_rotations().await {
+        tracing::error!(%error, "a change of keys is not finished; it goes on at the next start");
     }
 }
 

@@ -4,13 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use protocol_core::Timestamp;
+use protocol_core::message::{Structure, encrypted};
 use tracing::Instrument;
 
 use crate::api::{LogRow, NewEmail};
+use crate::e2ee::Recipient;
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
-use crate::keys::TenantKey;
+use crate::keys::{self, TenantKey};
 use crate::objects::{Content, Encoder, Envelope, EnvelopeJob, NewObject, ObjectKey, Place};
+use crate::parts::PartObject;
 use crate::slots::{Charge, Idempotency, SuppressionChange};
 use crate::spool::Spool;
 use crate::types::*;
@@ -168,18 +171,28 @@ impl Inner {
             len: 0,
             hash: [0; 32],
             sequence: self.next_sequence(),
+            wrapped_key: None,
             meta,
         };
+        let mut parts = Vec::new();
         for deliver in deliveries {
             let key = ObjectKey::stored(deliver.org, deliver.mailbox, deliver.message);
             let content = Content::new(deliver.prefix.clone(), delivered, &deliver.skip)?;
-            let tenant = self.tenant(deliver.org).await?;
-            plan.commit.rows.push(row(&deliver, content.len(), &tenant)?);
+            let original = Structure::decode(&deliver.meta).ok();
+            let (content, deliver, wrapped) =
+                self.for_owner(content, deliver, original.as_ref(), at, &mut parts).await?;
+            let tenant = self.tenant_of(deliver.org, Some(deliver.mailbox)).await?;
+            plan.commit.rows.push(row(&deliver, content.len(), &tenant, wrapped.as_deref())?);
             if let Some(address) = &deliver.told {
                 let (mailbox, message) = ((deliver.mailbox, address.as_str()), deliver.message);
                 plan.commit.arrived.push(LogRow::arrived(deliver.org, mailbox, message, received));
             }
-            let envelope = envelope(place(&deliver), deliver.meta);
+            for part in parts.drain(..) {
+                let envelope = Envelope { wrapped_key: wrapped.clone(), ..envelope(part.place, Vec::new()) };
+                let object = NewObject { key: part.key, envelope, content: part.content };
+                plan.objects.push((object, tenant.clone()));
+            }
+            let envelope = Envelope { wrapped_key: wrapped, ..envelope(place(&deliver), deliver.meta) };
             plan.objects.push((NewObject { key, envelope, content }, tenant));
         }
         match queued {
@@ -199,6 +212,44 @@ impl Inner {
         Ok(plan)
     }
 
+    /// The message as its mailbox keeps it: where only the owner may read, encrypted to the owner's key, unless it
+    /// came encrypted. Beside it the owner's wrapped key, which goes with object and row; `parts` gets what is stored
+    /// beside the message.
+    async fn for_owner(
+        &self,
+        content: Content,
+        mut deliver: Deliver,
+        original: Option<&Structure>,
+        at: Timestamp,
+        parts: &mut Vec<PartObject>,
+    ) -> Result<(Content, Deliver, Option<String>)> {
+        let domain = self.domain_name_of(deliver.mailbox).await?;
+        let settings = match self.store.domain(&domain).await {
+            Ok(domain) => domain.settings,
+            // The mailbox is gone, and the commit says so.
+            Err(Error::NotFound) => return Ok((content, deliver, None)),
+            Err(error) => return Err(error),
+        };
+        let wrapped = settings.enc_wrapped_dek_customer.clone();
+        let key = ObjectKey::stored(deliver.org, deliver.mailbox, deliver.message);
+        let recipient = match settings.enc_mode.as_deref() {
+            Some("e2ee") if original.is_some_and(encrypted::is_encrypted) => {
+                return Ok((content, deliver, wrapped));
+            }
+            Some("e2ee") => Some(Recipient::of(&settings)?),
+            _ => None,
+        };
+        if let Some(structure) = original {
+            parts.extend(self.parts_of(key, &content, structure, recipient.as_ref(), at).await?);
+        }
+        let Some(recipient) = recipient else { return Ok((content, deliver, wrapped)) };
+        // Base64 makes it longer by a third, and the limit was checked when the message came in.
+        let shown = Spool::new(self.spool_dir.clone(), u64::MAX);
+        let (shown, structure) = recipient.encrypt(content, shown, at).await?;
+        (deliver.prefix, deliver.skip, deliver.meta) = (Vec::new(), Vec::new(), structure.encode());
+        Ok((Content::new(Vec::new(), &shown, &[])?, deliver, wrapped))
+    }
+
     /// Writes all objects of a plan; when one cannot be written, none stays.
     pub(crate) async fn put_all(self: &Arc<Self>, objects: Vec<(NewObject, TenantKey)>) -> Result<()> {
         let mut waiting = objects.into_iter();
@@ -206,7 +257,7 @@ impl Inner {
         let mut outcome = Ok(());
         while outcome.is_ok() && waiting.len() > 0 {
             let put = |(object, tenant): (NewObject, TenantKey)| {
-                let (blobs, key) = (self.blobs.clone(), object.key);
+                let (blobs, key) = (self.blobs_of(&tenant), object.key);
                 let source = Box::new(Encoder::new(object, tenant));
                 (key, self.spawn(async move { blobs.put(key, source).await }))
             };
@@ -259,7 +310,8 @@ impl Plan {
     }
 }
 
-fn row(deliver: &Deliver, size: u64, tenant: &TenantKey) -> Result<NewRow> {
+fn row(deliver: &Deliver, size: u64, tenant: &TenantKey, wrapped: Option<&str>) -> Result<NewRow> {
+    let meta = tenant.seal_meta(deliver.mailbox, deliver.message, &deliver.meta)?;
     Ok(NewRow {
         mailbox: deliver.mailbox,
         folder: deliver.folder.clone(),
@@ -267,7 +319,7 @@ fn row(deliver: &Deliver, size: u64, tenant: &TenantKey) -> Result<NewRow> {
         size,
         internal_date: deliver.internal_date,
         flags: deliver.flags.clone(),
-        meta: tenant.seal_meta(deliver.mailbox, deliver.message, &deliver.meta)?,
+        meta: keys::with_wrapped_key(meta, wrapped),
         check_quota: deliver.check_quota,
     })
 }

@@ -71,7 +71,9 @@ impl Storage {
             if let Err(error) = inner.remove_settings_of(org.id).await {
                 tracing::warn!(%error, org = %org.id, "keys, webhooks and templates are not removed yet");
             }
-            inner.delete_prefix(&ObjectKey::org_prefix(org.id)).await;
+            for prefix in ObjectKey::org_prefixes(org.id) {
+                inner.delete_prefix(&prefix).await;
+            }
             Ok(())
         })
         .await
@@ -176,6 +178,9 @@ impl Storage {
                 tracing::warn!(%error, mailbox = %mailbox.id, "its webhooks are not removed yet");
             }
             inner.delete_prefix(&ObjectKey::place_prefix(mailbox.org, Some(mailbox.id))).await;
+            for prefix in ObjectKey::part_prefixes(mailbox.org, mailbox.id, None) {
+                inner.delete_prefix(&prefix).await;
+            }
             Ok(mailbox)
         })
         .await

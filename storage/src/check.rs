@@ -18,7 +18,8 @@ use protocol_core::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::facade::{Inner, Storage, now};
-use crate::objects::{Envelope, Listed, Object, ObjectKey, Place};
+use crate::keys;
+use crate::objects::{Envelope, Listed, Object, ObjectKey, ObjectPart, Place};
 use crate::types::*;
 
 /// How long an object without a row is kept.
@@ -117,12 +118,19 @@ impl Storage {
             return Ok(0);
         }
         self.durable(async move |inner| {
+            if let Err(error) = inner.blobs.sweep().await {
+                tracing::warn!(%error, "what was begun and not ended could not be removed yet");
+            }
             let listed = inner.blobs.list("msg/").await?;
             let orphans = inner.orphans(&listed).await?.0;
             let old: Vec<ObjectKey> =
                 orphans.iter().filter(|o| age(o, now) > LEFTOVER_AGE).map(|o| o.key).collect();
             inner.delete_objects(&old).await;
-            Ok(old.len() as u64)
+            let parts = inner.leftover_parts(|_| {}).await?;
+            let parts: Vec<ObjectKey> =
+                parts.iter().filter(|o| age(o, now) > LEFTOVER_AGE).map(|o| o.key).collect();
+            inner.delete_objects(&parts).await;
+            Ok((old.len() + parts.len()) as u64)
         })
         .await
     }
@@ -236,10 +244,14 @@ impl Inner {
         for ((org, mailbox), messages) in &known.messages {
             for message in messages {
                 report.messages += 1;
-                self.check_object(ObjectKey { org: *org, mailbox: *mailbox, message: *message }, &mut report)
-                    .await?;
+                self.check_object(
+                    ObjectKey { org: *org, mailbox: *mailbox, message: *message, part: ObjectPart::Message },
+                    &mut report,
+                )
+                .await?;
             }
         }
+        self.check_parts(repair, &mut report).await?;
         for mailbox in known.mailboxes.values() {
             let faults = report.counters.len();
             self.check_counters(mailbox, &mut report).await?;
@@ -277,6 +289,48 @@ impl Inner {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Parts that lie beside messages: each is intact, and has its message.
+    async fn check_parts(self: &Arc<Self>, repair: bool, report: &mut CheckReport) -> Result<()> {
+        let mut whole = Vec::new();
+        let alone = self.leftover_parts(|key| whole.push(key)).await?;
+        report.objects += whole.len() as u64;
+        for key in whole {
+            self.check_object(key, report).await?;
+        }
+        for object in alone {
+            if age(&object, now()) <= LEFTOVER_AGE {
+                report.leftovers_young += 1;
+            } else if repair {
+                self.delete_objects(&[object.key]).await;
+                report.removed += 1;
+            } else {
+                report.leftovers_old.push(object.key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Parts whose message is not there.
+    async fn leftover_parts(&self, mut seen: impl FnMut(ObjectKey)) -> Result<Vec<Listed>> {
+        let mut listed = self.blobs.list("att/").await?;
+        listed.extend(self.blobs.list("part/").await?);
+        let mut rows: HashMap<(OrgId, Option<MailboxId>), HashSet<MessageId>> = HashMap::new();
+        let mut left = Vec::new();
+        for object in listed {
+            let place = (object.key.org, object.key.mailbox);
+            if let std::collections::hash_map::Entry::Vacant(unknown) = rows.entry(place) {
+                unknown.insert(self.rows_of(place.0, place.1).await?);
+            }
+            let has_row = rows.get(&place).is_some_and(|rows| rows.contains(&object.key.message));
+            if has_row {
+                seen(object.key);
+            } else if !self.is_in_flight(&object.key) {
+                left.push(object);
+            }
+        }
+        Ok(left)
     }
 
     async fn check_counters(&self, mailbox: &Mailbox, report: &mut CheckReport) -> Result<()> {
@@ -379,7 +433,7 @@ impl Inner {
         Ok(known)
     }
 
-    async fn rows_of(&self, org: OrgId, mailbox: Option<MailboxId>) -> Result<HashSet<MessageId>> {
+    pub(crate) async fn rows_of(&self, org: OrgId, mailbox: Option<MailboxId>) -> Result<HashSet<MessageId>> {
         match mailbox {
             Some(mailbox) => match self.store.messages(mailbox).await {
                 Ok(messages) => Ok(messages.into_iter().collect()),
@@ -446,7 +500,8 @@ impl Inner {
             Some(id) => FolderTarget::Id(id),
             None => FolderTarget::Use(SpecialUse::Inbox),
         };
-        let tenant = self.tenant(key.org).await?;
+        let tenant = self.tenant_of(key.org, key.mailbox).await?;
+        let meta = tenant.seal_meta(mailbox.id, key.message, &envelope.meta)?;
         let row = NewRow {
             mailbox: mailbox.id,
             folder,
@@ -454,7 +509,7 @@ impl Inner {
             size: envelope.len,
             internal_date: Timestamp(*internal_date_ms),
             flags: NamedFlags { system: Flags(*flags), keywords: keywords.clone() },
-            meta: tenant.seal_meta(mailbox.id, key.message, &envelope.meta)?,
+            meta: keys::with_wrapped_key(meta, envelope.wrapped_key.as_deref()),
             check_quota: false,
         };
         Ok(Commit { rows: vec![row], jobs: Vec::new(), ..Commit::default() })

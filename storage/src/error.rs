@@ -46,6 +46,8 @@ pub enum Refusal {
     TooMany(String),
     /// This limit of the sender's domain would be exceeded.
     Quota(Quota),
+    /// Mail for the mailbox must be encrypted to its owner's key, and there is none that can be used: why.
+    NoEncryptionKey(String),
     /// The same request was accepted before under the same key of idempotency: what was answered then. It is as
     /// durable as if it were new.
     Repeated(String),
@@ -78,6 +80,7 @@ impl fmt::Display for Refusal {
             Refusal::Fenced => f.write_str("another worker holds this job, or it was settled"),
             Refusal::Invalid(why) | Refusal::InUse(why) | Refusal::TooMany(why) => f.write_str(why),
             Refusal::Quota(quota) => write!(f, "the sender's domain has reached its limit of {quota}"),
+            Refusal::NoEncryptionKey(why) => write!(f, "mail cannot be encrypted to its owner's key: {why}"),
             Refusal::Repeated(_) => f.write_str("the same request was accepted before"),
             Refusal::IdempotencyConflict => {
                 f.write_str("another request was accepted before under the same key")

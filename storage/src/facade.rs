@@ -1,6 +1,6 @@
 //! [`Storage`]: what the rest of Inbox sees of all this.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::check::StartReport;
 use crate::error::{Error, Result};
 use crate::keys::{KeyError, Keys, TenantKey};
 use crate::lock::{DataLock, LockError};
-use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey};
+use crate::objects::{Blobs, LocalBlobs, Object, ObjectKey, S3Blobs, S3Options};
 use crate::passwords::Passwords;
 use crate::slots::Charge;
 use crate::spool::{self, Spool};
@@ -28,6 +28,13 @@ use crate::types::*;
 use crate::view::Views;
 use crate::writer::{self, Writer};
 
+/// Under the objects directory: what is noted of objects in a bucket.
+const MARKS_DIR: &str = "marks";
+/// How long an organisation's keys are remembered when other processes may change them.
+pub(crate) const SHARED_KEYS_AGE: Duration = Duration::from_secs(30);
+
+/// Mailboxes whose domain is remembered.
+const REMEMBERED_MAILBOXES_MAX: usize = 65_536;
 /// How often views are compared with a database that other processes write to.
 const REMOTE_POLL: Duration = Duration::from_secs(3);
 
@@ -38,8 +45,12 @@ pub struct StorageOptions {
     pub database: SurrealOptions,
     /// Holds the lock; everything else may lie elsewhere.
     pub data_dir: PathBuf,
-    /// Where objects rest as files.
+    /// Where objects rest as files, and what is on its way to a bucket.
     pub objects_dir: PathBuf,
+    /// The bucket where objects rest instead.
+    pub s3: Option<S3Options>,
+    /// Decoded body parts are kept as objects too.
+    pub parsed_parts: bool,
     /// The master key; made when absent.
     pub master_key_file: PathBuf,
     /// Octets of the largest message that is taken, trace fields aside.
@@ -55,6 +66,8 @@ pub enum OpenError {
     Key(KeyError),
     /// The objects directory is not usable.
     Objects(PathBuf, io::Error),
+    /// The bucket is not usable; the text says why.
+    Bucket(String),
     /// The database could not be opened.
     Database(crate::surreal::OpenError),
     /// Its rows could not be compared with the objects.
@@ -80,6 +93,7 @@ impl std::fmt::Display for OpenError {
             OpenError::Lock(why) => why.fmt(f),
             OpenError::Key(why) => why.fmt(f),
             OpenError::Objects(path, why) => write!(f, "objects directory {}: {why}", path.display()),
+            OpenError::Bucket(why) => f.write_str(why),
             OpenError::Database(why) => why.fmt(f),
             OpenError::Rows(why) => write!(f, "the database cannot be read: {why}"),
             OpenError::Thread(why) => write!(f, "cannot start a thread: {why}"),
@@ -100,7 +114,7 @@ pub struct Storage {
 pub(crate) struct Inner {
     pub store: Arc<dyn Store>,
     pub blobs: Arc<dyn Blobs>,
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     pub views: Arc<Views>,
     pub passwords: Passwords,
     pub writer: Writer<Commit, Vec<Placed>>,
@@ -112,9 +126,11 @@ pub(crate) struct Inner {
     /// Closed when this is dropped, which ends the thread.
     _running: async_channel::Sender<()>,
     written: async_channel::Receiver<()>,
-    spool_dir: PathBuf,
+    pub spool_dir: PathBuf,
     spool_limit: u64,
+    pub parsed_parts: bool,
     sequence: AtomicU64,
+    domains: Mutex<HashMap<MailboxId, Arc<str>>>,
     /// Objects whose rows are not yet committed: nobody may take them for leftovers.
     in_flight: Mutex<HashSet<ObjectKey>>,
     fatal: OnceLock<Error>,
@@ -144,6 +160,8 @@ pub struct Parts {
     pub spool_limit: u64,
     /// No other process writes to these rows and objects.
     pub alone: bool,
+    /// As in [`StorageOptions`].
+    pub parsed_parts: bool,
 }
 
 impl Storage {
@@ -153,16 +171,30 @@ impl Storage {
         let lock = DataLock::take(&options.data_dir).map_err(OpenError::Lock)?;
         let keys = Keys::open(&options.master_key_file).map_err(OpenError::Key)?;
         let objects = |why| OpenError::Objects(options.objects_dir.clone(), why);
-        let blobs = LocalBlobs::open(&options.objects_dir).map_err(objects)?;
+        let local = LocalBlobs::open(&options.objects_dir).map_err(objects)?;
         let alone = !options.database.url.starts_with("ws");
         let store = SurrealStore::open(options.database).await.map_err(OpenError::Database)?;
+        let blobs: Arc<dyn Blobs> = match options.s3 {
+            None => Arc::new(local),
+            Some(s3) => {
+                let marks = alone.then(|| options.objects_dir.join(MARKS_DIR));
+                match S3Blobs::open(s3, store.runtime(), marks).await {
+                    Ok(blobs) => Arc::new(blobs),
+                    Err(why) => {
+                        store.close().await;
+                        return Err(OpenError::Bucket(why));
+                    }
+                }
+            }
+        };
         let parts = Parts {
             store: Arc::new(store),
-            blobs: Arc::new(blobs),
+            blobs,
             keys,
             spool_dir: options.objects_dir.join(spool::TMP_DIR),
             spool_limit: options.spool_limit,
             alone,
+            parsed_parts: options.parsed_parts,
         };
         Storage::start(parts, Some(lock)).await
     }
@@ -223,7 +255,7 @@ impl Storage {
         let inner = Inner {
             store: parts.store,
             blobs: parts.blobs,
-            keys: parts.keys,
+            keys: Arc::new(parts.keys),
             views,
             passwords: Passwords::new(),
             writer,
@@ -236,7 +268,9 @@ impl Storage {
             written,
             spool_dir: parts.spool_dir,
             spool_limit: parts.spool_limit,
+            parsed_parts: parts.parsed_parts,
             sequence: AtomicU64::new(0),
+            domains: Mutex::default(),
             in_flight: Mutex::default(),
             fatal: OnceLock::new(),
             fatal_event: Event::new(),
@@ -345,16 +379,68 @@ impl Storage {
 impl Inner {
     /// The organisation's key.
     pub(crate) async fn tenant(&self, org: OrgId) -> Result<TenantKey> {
-        if let Some(key) = self.keys.cached_tenant(org) {
+        let age = if self.alone { Duration::MAX } else { SHARED_KEYS_AGE };
+        if let Some(key) = self.keys.cached_tenant(org, age) {
             return Ok(key);
         }
+        self.tenant_now(org).await
+    }
+
+    /// The organisation's key as the database has it.
+    pub(crate) async fn tenant_now(&self, org: OrgId) -> Result<TenantKey> {
         let sealed = self.store.org_key(org).await?;
         self.keys.open_tenant(org, &sealed)
     }
 
+    /// The key for what is sealed for a mailbox, or for the organisation's queue.
+    pub(crate) async fn tenant_of(&self, org: OrgId, mailbox: Option<MailboxId>) -> Result<TenantKey> {
+        let tenant = self.tenant(org).await?;
+        match mailbox {
+            Some(mailbox) if tenant.has_domain_keys() => {
+                Ok(tenant.for_domain(&self.domain_name_of(mailbox).await?))
+            }
+            _ => Ok(tenant),
+        }
+    }
+
+    /// The domain of a mailbox, which never changes; empty when the mailbox is gone.
+    pub(crate) async fn domain_name_of(&self, mailbox: MailboxId) -> Result<Arc<str>> {
+        let known = || self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = known().get(&mailbox) {
+            return Ok(name.clone());
+        }
+        let address = match self.store.mailbox(mailbox).await {
+            Ok(mailbox) => mailbox.address,
+            Err(Error::NotFound) => return Ok("".into()),
+            Err(error) => return Err(error),
+        };
+        let name: Arc<str> = address.rsplit_once('@').map_or("", |(_, name)| name).into();
+        let mut known = known();
+        if known.len() >= REMEMBERED_MAILBOXES_MAX {
+            known.clear();
+        }
+        known.insert(mailbox, name.clone());
+        Ok(name)
+    }
+
+    /// Where objects of this tenant rest.
+    pub(crate) fn blobs_of(&self, tenant: &TenantKey) -> Arc<dyn Blobs> {
+        self.blobs.for_tenant(tenant).unwrap_or_else(|| self.blobs.clone())
+    }
+
     pub(crate) async fn open_object(&self, key: ObjectKey) -> Result<Object> {
-        let tenant = self.tenant(key.org).await?;
-        Object::open(self.blobs.clone(), key, &tenant).await
+        let tenant = self.tenant_of(key.org, key.mailbox).await?;
+        let opened = Object::open(self.blobs_of(&tenant), key, &tenant).await;
+        let opened = match opened {
+            // Another process may have given the organisation a new key since.
+            Err(Error::Corrupt(_) | Error::Unavailable(_)) if !self.alone => {
+                self.tenant_now(key.org).await?;
+                let tenant = self.tenant_of(key.org, key.mailbox).await?;
+                Object::open(self.blobs_of(&tenant), key, &tenant).await
+            }
+            other => other,
+        };
+        opened.map(|object| object.follow(self.keys.clone()))
     }
 
     /// Passes an outcome on; one that is not known is announced to [`Storage::fatal`].
@@ -400,6 +486,15 @@ impl Inner {
     pub(crate) async fn delete_objects(&self, keys: &[ObjectKey]) {
         if keys.is_empty() {
             return;
+        }
+        match self.part_keys(keys).await {
+            Ok(parts) if parts.is_empty() => {}
+            Ok(parts) => {
+                if let Err(error) = self.blobs.delete(&parts).await {
+                    tracing::warn!(%error, "parts that are no longer needed could not be deleted yet");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "parts that are no longer needed could not be listed"),
         }
         if let Err(error) = self.blobs.delete(keys).await {
             tracing::warn!(%error, "objects that are no longer needed could not be deleted yet");

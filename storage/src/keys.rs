@@ -4,12 +4,15 @@
 //! tenant key, which seals its rows and objects; deleting it makes its mail unreadable for good. No key is
 //! ever printed: `Debug` shows names only, and memory is wiped when a key is dropped.
 
+mod tenant;
+
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -18,7 +21,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::types::{MailboxId, MessageId, OrgId};
+use crate::types::OrgId;
+pub use tenant::TenantKey;
+pub(crate) use tenant::{KeyId, Ring, with_wrapped_key, wrapped_key};
 
 /// Octets in every key.
 pub const KEY_LEN: usize = 32;
@@ -27,17 +32,15 @@ pub const SEAL_OVERHEAD: usize = 1 + NONCE_LEN + TAG_LEN;
 
 pub(crate) const NONCE_LEN: usize = 12;
 pub(crate) const TAG_LEN: usize = 16;
-const SALT_LEN: usize = 16;
 const SEAL_VERSION: u8 = 1;
-const ROW_VERSION: u8 = 1;
+/// Octets of the key file.
+const FILE_MAX: usize = 1024;
 
 // Each use of the master key has a key of its own, so that no sealed value of one use opens in another.
 const CONTEXT_SEAL: &str = "inbox storage v1: small secrets sealed with the master key";
 const CONTEXT_NAMES: &str = "inbox storage v1: answers for accounts that do not exist";
-const CONTEXT_ROW: &str = "inbox storage v1: a row sealed with the tenant key";
-const CONTEXT_OBJECT: &str = "inbox storage v1: an object sealed with the tenant key";
 
-type Key = Zeroizing<[u8; KEY_LEN]>;
+pub(crate) type Key = Zeroizing<[u8; KEY_LEN]>;
 
 /// What a sealed secret is for. It is authenticated: a value sealed for one purpose opens for no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,27 +112,16 @@ impl std::error::Error for KeyError {}
 
 /// The master key and what is derived from it.
 pub struct Keys {
-    seal: Key,
+    /// The one that seals, then those that it follows: they only open, until everything is sealed anew.
+    seal: RwLock<Vec<Key>>,
     names: Key,
-    tenants: Mutex<HashMap<OrgId, TenantKey>>,
+    tenants: Mutex<HashMap<OrgId, (TenantKey, Instant)>>,
+    file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keys").finish_non_exhaustive()
-    }
-}
-
-/// An organisation's key. Cheap to clone; wiped when the last clone goes.
-#[derive(Clone)]
-pub struct TenantKey {
-    org: OrgId,
-    key: std::sync::Arc<Key>,
-}
-
-impl std::fmt::Debug for TenantKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TenantKey").field("org", &self.org).finish_non_exhaustive()
     }
 }
 
@@ -150,19 +142,66 @@ impl Keys {
         if mode & 0o077 != 0 {
             return Err(KeyError::Mode(path.to_owned(), mode));
         }
-        let mut text = Zeroizing::new(Vec::with_capacity(256));
-        file.take(256).read_to_end(&mut text).map_err(io)?;
-        let key = parse_key(&text).ok_or_else(|| KeyError::Form(path.to_owned()))?;
-        Ok(Keys::from_master(&key))
+        let mut text = Zeroizing::new(Vec::with_capacity(FILE_MAX));
+        file.take(FILE_MAX as u64).read_to_end(&mut text).map_err(io)?;
+        let file = KeyFile::read(&text).ok_or_else(|| KeyError::Form(path.to_owned()))?;
+        Ok(Keys { file: Some(path.to_owned()), ..Keys::of(&file) })
+    }
+
+    fn of(file: &KeyFile) -> Keys {
+        let seal = |master: &Key| Zeroizing::new(blake3::derive_key(CONTEXT_SEAL, master.as_slice()));
+        Keys {
+            seal: RwLock::new(file.masters.iter().map(seal).collect()),
+            names: file.names.clone(),
+            tenants: Mutex::new(HashMap::new()),
+            file: None,
+        }
     }
 
     /// From a key in memory, for tests and for `mem://`.
     pub fn from_master(master: &[u8; KEY_LEN]) -> Keys {
-        Keys {
-            seal: Zeroizing::new(blake3::derive_key(CONTEXT_SEAL, master)),
-            names: Zeroizing::new(blake3::derive_key(CONTEXT_NAMES, master)),
-            tenants: Mutex::new(HashMap::new()),
+        Keys::of(&KeyFile::of_one(Zeroizing::new(*master)))
+    }
+
+    fn seals(&self) -> Vec<Key> {
+        self.seal.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether older master keys still open what they sealed.
+    pub(crate) fn has_old_master(&self) -> bool {
+        self.seal.read().unwrap_or_else(PoisonError::into_inner).len() > 1
+    }
+
+    /// Makes a new master key that seals from now on, durable in the file beside the one it follows. Does nothing when
+    /// there is one already that follows another.
+    pub(crate) fn begin_master(&self) -> std::result::Result<(), KeyError> {
+        if self.has_old_master() {
+            return Ok(());
         }
+        self.change_file(|file| file.masters.insert(0, Zeroizing::new(random())))
+    }
+
+    /// Forgets the master keys that were followed.
+    pub(crate) fn end_master(&self) -> std::result::Result<(), KeyError> {
+        self.change_file(|file| file.masters.truncate(1))
+    }
+
+    fn change_file(&self, change: impl FnOnce(&mut KeyFile)) -> std::result::Result<(), KeyError> {
+        let path = self.file.clone().ok_or_else(|| KeyError::Form("(in memory)".into()))?;
+        let io = |error| KeyError::Io(path.clone(), error);
+        let text = Zeroizing::new(fs::read(&path).map_err(io)?);
+        let mut file = KeyFile::read(&text).ok_or_else(|| KeyError::Form(path.clone()))?;
+        change(&mut file);
+        replace_file(&path, file.write().as_bytes()).map_err(io)?;
+        let seal = Keys::of(&file).seal;
+        *self.seal.write().unwrap_or_else(PoisonError::into_inner) =
+            seal.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(())
+    }
+
+    /// Whether something is sealed with the master key that seals now; `Corrupt` when with none.
+    pub(crate) fn is_current(&self, purpose: Purpose, id: &str, sealed: &[u8]) -> Result<bool> {
+        self.opened(purpose, id, sealed).map(|(at, _)| at == 0)
     }
 
     /// Seals a small secret; what comes out opens only for the same purpose and ID.
@@ -171,41 +210,59 @@ impl Keys {
         let mut sealed = Vec::with_capacity(secret.len() + SEAL_OVERHEAD);
         sealed.push(SEAL_VERSION);
         sealed.extend_from_slice(&nonce);
-        sealed.extend(encrypt(&self.seal, &nonce, &purpose.bind(id), secret)?);
+        let keys = self.seals();
+        let current = keys.first().ok_or_else(|| Error::Unavailable("there is no master key".into()))?;
+        sealed.extend(encrypt(current, &nonce, &purpose.bind(id), secret)?);
         Ok(sealed)
     }
 
     /// Opens what [`Keys::seal`] made; [`Error::Corrupt`] names purpose and ID when it is anything else.
     pub fn open_sealed(&self, purpose: Purpose, id: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.opened(purpose, id, sealed).map(|(_, opened)| opened)
+    }
+
+    /// Which of the master keys opens it, and what it is.
+    fn opened(&self, purpose: Purpose, id: &str, sealed: &[u8]) -> Result<(usize, Zeroizing<Vec<u8>>)> {
         let damaged = || Error::Corrupt(format!("sealed {} of {id:?}", purpose.label()));
         let (&version, rest) = sealed.split_first().ok_or_else(damaged)?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
         if version != SEAL_VERSION {
             return Err(damaged());
         }
-        decrypt(&self.seal, nonce, &purpose.bind(id), sealed).map(Zeroizing::new).ok_or_else(damaged)
+        let bound = purpose.bind(id);
+        let keys = self.seals();
+        let opens = |(at, key)| Some((at, Zeroizing::new(decrypt(key, nonce, &bound, sealed)?)));
+        keys.iter().enumerate().find_map(opens).ok_or_else(damaged)
     }
 
     /// A new random tenant key, sealed; it becomes usable once its organisation is stored.
     pub fn make_tenant_key(&self) -> Result<Vec<u8>> {
-        let key: Key = Zeroizing::new(random());
-        self.seal(Purpose::TenantKey, "", key.as_slice())
+        self.seal_ring(&Ring::first(Zeroizing::new(random())))
     }
 
-    /// The organisation's key when it is remembered.
-    pub fn cached_tenant(&self, org: OrgId) -> Option<TenantKey> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&org).cloned()
+    /// Seals an organisation's keys.
+    pub(crate) fn seal_ring(&self, ring: &Ring) -> Result<Vec<u8>> {
+        self.seal(Purpose::TenantKey, "", &ring.write())
+    }
+
+    /// Opens an organisation's sealed keys, to change them.
+    pub(crate) fn open_ring(&self, org: OrgId, sealed: &[u8]) -> Result<Ring> {
+        let opened = self.open_sealed(Purpose::TenantKey, "", sealed)?;
+        Ring::read(&opened).ok_or_else(|| Error::Corrupt(format!("tenant key of organisation {org}")))
+    }
+
+    /// The organisation's key when it was read less than `age` ago.
+    pub(crate) fn cached_tenant(&self, org: OrgId, age: Duration) -> Option<TenantKey> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(&org).filter(|(_, read)| read.elapsed() < age).map(|(key, _)| key.clone())
     }
 
     /// Opens an organisation's sealed key and remembers it.
+    #[allow(clippy::disallowed_methods)] // how long ago a key was read is no business of leases
     pub fn open_tenant(&self, org: OrgId, sealed: &[u8]) -> Result<TenantKey> {
-        let opened = self.open_sealed(Purpose::TenantKey, "", sealed)?;
-        let key: [u8; KEY_LEN] = opened
-            .as_slice()
-            .try_into()
-            .map_err(|_| Error::Corrupt(format!("tenant key of organisation {org}")))?;
-        let key = TenantKey { org, key: std::sync::Arc::new(Zeroizing::new(key)) };
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(org, key.clone());
+        let key = TenantKey::new(org, self.open_ring(org, sealed)?);
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.insert(org, (key.clone(), Instant::now()));
         Ok(key)
     }
 
@@ -230,52 +287,6 @@ impl Keys {
     }
 }
 
-impl TenantKey {
-    /// Seals the meta of a message's rows. Folders of one mailbox share it, so it binds mailbox and message.
-    pub fn seal_meta(&self, mailbox: MailboxId, message: MessageId, meta: &[u8]) -> Result<Vec<u8>> {
-        let salt: [u8; SALT_LEN] = random();
-        let key = self.derived(CONTEXT_ROW, &salt);
-        let mut sealed = Vec::with_capacity(1 + SALT_LEN + meta.len() + TAG_LEN);
-        sealed.push(ROW_VERSION);
-        sealed.extend_from_slice(&salt);
-        // The key is used for this one value, so a fixed nonce repeats for no key.
-        sealed.extend(encrypt(&key, &[0; NONCE_LEN], &self.bind_meta(mailbox, message), meta)?);
-        Ok(sealed)
-    }
-
-    /// Opens what [`TenantKey::seal_meta`] made.
-    pub fn open_meta(&self, mailbox: MailboxId, message: MessageId, sealed: &[u8]) -> Result<Vec<u8>> {
-        let damaged = || Error::Corrupt(format!("meta of message {message} in mailbox {mailbox}"));
-        let (&version, rest) = sealed.split_first().ok_or_else(damaged)?;
-        let (salt, sealed) = rest.split_first_chunk::<SALT_LEN>().ok_or_else(damaged)?;
-        if version != ROW_VERSION {
-            return Err(damaged());
-        }
-        let key = self.derived(CONTEXT_ROW, salt);
-        decrypt(&key, &[0; NONCE_LEN], &self.bind_meta(mailbox, message), sealed).ok_or_else(damaged)
-    }
-
-    /// The key of one object.
-    pub(crate) fn object_cipher(&self, salt: &[u8]) -> Aes256Gcm {
-        let key = self.derived(CONTEXT_OBJECT, salt);
-        Aes256Gcm::new(key.as_slice().into())
-    }
-
-    fn derived(&self, context: &str, salt: &[u8]) -> Key {
-        let mut hasher = blake3::Hasher::new_derive_key(context);
-        hasher.update(self.key.as_slice()).update(salt);
-        Zeroizing::new(*hasher.finalize().as_bytes())
-    }
-
-    fn bind_meta(&self, mailbox: MailboxId, message: MessageId) -> [u8; 49] {
-        let mut bound = [ROW_VERSION; 49];
-        bound[1..17].copy_from_slice(&self.org.0.0);
-        bound[17..33].copy_from_slice(&mailbox.0.0);
-        bound[33..].copy_from_slice(&message.0.0);
-        bound
-    }
-}
-
 /// Octets from the system's generator.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -283,23 +294,66 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn encrypt(key: &Key, nonce: &[u8; NONCE_LEN], bound: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn encrypt(key: &Key, nonce: &[u8; NONCE_LEN], bound: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
     Aes256Gcm::new(key.as_slice().into())
         .encrypt(Nonce::from_slice(nonce), Payload { msg: plain, aad: bound })
         .map_err(|_| Error::Unavailable("a value is too large to seal".into()))
 }
 
-fn decrypt(key: &Key, nonce: &[u8; NONCE_LEN], bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decrypt(key: &Key, nonce: &[u8; NONCE_LEN], bound: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     Aes256Gcm::new(key.as_slice().into())
         .decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: bound })
         .ok()
 }
 
-fn parse_key(text: &[u8]) -> Option<Key> {
-    if let Ok(raw) = <[u8; KEY_LEN]>::try_from(text) {
-        return Some(Zeroizing::new(raw));
+/// What the file holds: 32 octets, or lines: the master key, then `old` and `names` with keys, all in base64.
+struct KeyFile {
+    /// The current one first.
+    masters: Vec<Key>,
+    /// Keyed hashes that must not change with the master key: they are kept, or known to others.
+    names: Key,
+}
+
+impl KeyFile {
+    fn of_one(master: Key) -> KeyFile {
+        let names = Zeroizing::new(blake3::derive_key(CONTEXT_NAMES, master.as_slice()));
+        KeyFile { masters: vec![master], names }
     }
-    let decoded = Zeroizing::new(BASE64.decode(text.trim_ascii()).ok()?);
+
+    fn read(text: &[u8]) -> Option<KeyFile> {
+        if let Ok(raw) = <[u8; KEY_LEN]>::try_from(text) {
+            return Some(KeyFile::of_one(Zeroizing::new(raw)));
+        }
+        let mut lines =
+            std::str::from_utf8(text).ok()?.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut file = KeyFile::of_one(parse_base64_key(lines.next()?)?);
+        for line in lines {
+            match line.split_once(' ')? {
+                ("old", key) => file.masters.push(parse_base64_key(key)?),
+                ("names", key) => file.names = parse_base64_key(key)?,
+                _ => return None,
+            }
+        }
+        Some(file)
+    }
+
+    fn write(&self) -> Zeroizing<String> {
+        let mut out = Zeroizing::new(String::with_capacity(FILE_MAX));
+        for (n, master) in self.masters.iter().enumerate() {
+            out.push_str(if n == 0 { "" } else { "old " });
+            out.push_str(&Zeroizing::new(BASE64.encode(master.as_slice())));
+            out.push('\n');
+        }
+        out.push_str("names ");
+        out.push_str(&Zeroizing::new(BASE64.encode(self.names.as_slice())));
+        out.push('\n');
+        out
+    }
+}
+
+/// A key of 32 octets in base64.
+pub(crate) fn parse_base64_key(text: &str) -> Option<Key> {
+    let decoded = Zeroizing::new(BASE64.decode(text.trim()).ok()?);
     <[u8; KEY_LEN]>::try_from(decoded.as_slice()).ok().map(Zeroizing::new)
 }
 
@@ -325,11 +379,28 @@ fn make_key_file(path: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Puts other octets into the place of a file, durably, all or nothing.
+fn replace_file(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = path.with_extension(format!("new-{}", crate::Id::random()));
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
+            file.write_all(octets)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(dir)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::TempDir;
-    use crate::types::Id;
+    use crate::types::{Id, MailboxId, MessageId};
 
     #[test]
     fn a_key_file_is_made_once_for_its_owner_only_and_read_back() {
@@ -407,6 +478,34 @@ mod tests {
             changed[i] ^= 0x80;
             assert!(key.open_meta(mailbox, message, &changed).is_err(), "octet {i}");
         }
+    }
+
+    #[test]
+    fn ti7_a_new_master_key_seals_and_the_old_one_opens_until_it_is_forgotten() {
+        let dir = TempDir::new();
+        let path = dir.path().join("master.key");
+        let keys = Keys::open(&path).unwrap();
+        let sealed = keys.seal(Purpose::Dkim, "example.com", b"secret").unwrap();
+        let tag = keys.tag("use", &[b"x"]);
+        keys.begin_master().unwrap();
+        keys.begin_master().unwrap();
+        // A process that starts in the middle knows as much.
+        for keys in [keys, Keys::open(&path).unwrap()] {
+            assert!(keys.has_old_master());
+            assert_eq!(keys.is_current(Purpose::Dkim, "example.com", &sealed), Ok(false));
+            let again = keys.seal(Purpose::Dkim, "example.com", b"secret").unwrap();
+            assert_eq!(keys.is_current(Purpose::Dkim, "example.com", &again), Ok(true));
+            assert_eq!(keys.tag("use", &[b"x"]), tag, "what others know does not change");
+        }
+        let keys = Keys::open(&path).unwrap();
+        let again = keys.seal(Purpose::Dkim, "example.com", b"secret").unwrap();
+        keys.end_master().unwrap();
+        for keys in [keys, Keys::open(&path).unwrap()] {
+            assert!(keys.open_sealed(Purpose::Dkim, "example.com", &sealed).is_err());
+            assert_eq!(keys.open_sealed(Purpose::Dkim, "example.com", &again).unwrap().as_slice(), b"secret");
+            assert_eq!(keys.tag("use", &[b"x"]), tag);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

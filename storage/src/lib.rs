@@ -12,6 +12,7 @@ mod api;
 mod api_keys;
 mod check;
 pub mod directory;
+mod e2ee;
 mod emails;
 mod engine;
 mod error;
@@ -22,8 +23,10 @@ mod limits;
 mod lock;
 mod memory;
 mod objects;
+mod parts;
 mod passwords;
 mod queue;
+mod rotation;
 #[allow(missing_docs)] // columns, named as the values they hold
 mod rows;
 pub mod simulated;
@@ -42,6 +45,7 @@ mod writer;
 pub use accept::{Accept, Deliver, Queued};
 pub use api::*;
 pub use check::{CheckReport, LEFTOVER_AGE, REQUEUE_AGE, StartReport};
+pub use e2ee::Recipient as EncryptionRecipient;
 pub use engine::*;
 pub use error::{Error, Refusal, Result};
 pub use facade::{OpenError, Parts, Storage, StorageOptions};
@@ -49,10 +53,13 @@ pub use keys::{KEY_LEN, KeyError, Keys, Purpose, SEAL_OVERHEAD, TenantKey};
 pub use lock::{DataLock, LOCK_FILE, LockError};
 pub use memory::{Fault, FaultHook, MemoryRows, MemoryStore};
 pub use objects::{
-    Blobs, CHUNK_LEN, Content, Envelope, EnvelopeJob, Listed, LocalBlobs, Object, ObjectKey, Place, Source,
+    Blobs, CHUNK_LEN, Content, Envelope, EnvelopeJob, Listed, LocalBlobs, Object, ObjectKey, ObjectPart,
+    PartPath, Place, S3_PATIENCE, S3Blobs, S3Encryption, S3Options, Source,
 };
+pub use parts::PART_OBJECTS_MAX;
 pub use passwords::{ARGON2_AT_ONCE, ARGON2_WAITING_MAX};
 pub use protocol_core::sasl::ScramVerifier;
+pub use rotation::{Resealed, read_customer_key};
 pub use slots::*;
 pub use spool::{MEMORY_MAX, Spool, SpoolReader};
 pub use store::{Api, Directory, Hooks, Jobs, Limits, Mail, Policies, Store};

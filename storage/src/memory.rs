@@ -186,7 +186,7 @@ impl Tables {
         if let Some(rev) = writes.directory_rev {
             self.directory_rev = rev + 1;
         }
-        for row in &writes.orgs_new {
+        for row in writes.orgs_new.iter().chain(&writes.orgs) {
             self.orgs.insert(row.org.id, row.clone());
         }
         for id in &writes.orgs_gone {
@@ -238,6 +238,11 @@ impl Tables {
         for (mailbox, message, refs) in &writes.objects {
             if let Some(object) = self.objects.get_mut(&(*mailbox, *message)) {
                 object.refs = *refs;
+            }
+        }
+        for (mailbox, message, meta) in &writes.objects_meta {
+            if let Some(object) = self.objects.get_mut(&(*mailbox, *message)) {
+                object.meta.clone_from(meta);
             }
         }
         for key in &writes.objects_gone {

@@ -124,6 +124,8 @@ pub struct Writes {
     /// Guards the directory with the revision that was read.
     pub directory_rev: Option<u64>,
     pub orgs_new: Vec<OrgRow>,
+    /// Whose key changed.
+    pub orgs: Vec<OrgRow>,
     pub orgs_gone: Vec<OrgId>,
     pub domains_new: Vec<Domain>,
     pub domains: Vec<Domain>,
@@ -150,6 +152,8 @@ pub struct Writes {
     pub objects_new: Vec<ObjectRow>,
     /// New reference counts.
     pub objects: Vec<(MailboxId, MessageId, u32)>,
+    /// The same meta, sealed anew. What is not there any more stays away.
+    pub objects_meta: Vec<(MailboxId, MessageId, Vec<u8>)>,
     pub objects_gone: Vec<(MailboxId, MessageId)>,
     pub subscriptions: Vec<(MailboxId, String)>,
     pub subscriptions_gone: Vec<(MailboxId, String)>,

@@ -25,6 +25,22 @@ pub trait Directory: Send + Sync {
     async fn org(&self, name: &str) -> Result<Org>;
     /// Its sealed tenant key.
     async fn org_key(&self, org: OrgId) -> Result<Vec<u8>>;
+    /// Replaces the sealed tenant key `before`; whether it was that.
+    async fn set_org_key(&self, org: OrgId, before: &[u8], after: &[u8]) -> Result<bool>;
+    /// Replaces a domain's settings when they are still `before`; whether they were.
+    async fn set_domain_if(
+        &self,
+        name: &str,
+        before: &DomainSettings,
+        after: &DomainSettings,
+    ) -> Result<bool>;
+    /// Replaces what proves a mailbox's password when it is still `before`; whether it was.
+    async fn set_password_if(
+        &self,
+        address: &str,
+        before: &PasswordRecord,
+        after: &PasswordRecord,
+    ) -> Result<bool>;
     /// Removes an organisation; [`Refusal::InUse`](crate::Refusal::InUse) while it has domains.
     async fn delete_org(&self, name: &str) -> Result<()>;
 
@@ -142,6 +158,8 @@ pub trait Mail: Send + Sync {
     async fn copy(&self, from: FolderId, uids: &[u32], to: FolderId, remove: bool) -> Result<Copied>;
     /// All messages of a mailbox that some folder shows, for `check`.
     async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>>;
+    /// Replaces the meta of messages by the same, sealed anew; those that are gone meanwhile stay away.
+    async fn set_meta(&self, mailbox: MailboxId, metas: Vec<(MessageId, Vec<u8>)>) -> Result<()>;
 }
 
 /// The answer to one of one.

@@ -11,6 +11,7 @@ mod api_refusals;
 mod api_tenants;
 mod attacks;
 mod bodies;
+mod canary;
 mod crash;
 mod dane;
 mod harness;
@@ -22,11 +23,14 @@ mod later;
 mod limits;
 mod mta_sts;
 mod nodes;
+mod objects;
 mod origin;
 mod outbound;
 #[path = "../ports.rs"]
 mod ports;
 mod reports_in;
+#[path = "../s3.rs"]
+mod s3;
 mod scripted;
 mod signed;
 mod signing;

@@ -17,6 +17,7 @@ pub mod decode;
 mod decoded;
 pub mod encode;
 pub mod encoded_word;
+pub mod encrypted;
 mod entity;
 pub mod from;
 pub mod header;

@@ -12,7 +12,9 @@ use storage::{
     OrgId, Purpose, Storage,
 };
 
-use super::{Failure, QueueAction, Request, dkim, fields, keys, reports, rotate, suppressions, webhooks};
+use super::{
+    Failure, QueueAction, Request, dkim, encryption, fields, keys, reports, rotate, suppressions, webhooks,
+};
 use crate::config::Config;
 
 /// Jobs that a listing shows.
@@ -43,6 +45,8 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
             storage.delete_org(&name).await.map_err(|e| explained(&format!("organisation {name}"), e))?;
             Ok(json!({"deleted": name}))
         }
+        Request::RotateMasterKey => encryption::rotate_master(storage).await,
+        Request::OrgRotateKey { name } => encryption::rotate_org(storage, &name).await,
         Request::DomainAdd { domain, org, set } => domain_add(context, &domain, &org, &set).await,
         Request::DomainSet { domain, set } => domain_set(context, &domain, &set).await,
         Request::DomainShow { domain } => domain_show(context, &domain).await,
@@ -145,26 +149,28 @@ async fn org_list(storage: &Storage) -> Answer {
 async fn domain_add(context: &Context, domain: &str, org: &str, set: &[(String, String)]) -> Answer {
     let org =
         context.storage.store().org(org).await.map_err(|e| explained(&format!("organisation {org}"), e))?;
-    let row = new_domain(context, domain, org.id, set).await?;
+    let (row, notes) = new_domain(context, domain, org.id, set).await?;
     let name = &row.name;
     let added = context.storage.store().add_domain(&row).await;
     added.map_err(|e| explained(&format!("domain {name}"), e))?;
+    encryption::follow_domain(&context.storage, &row).await?;
     let dns = dkim::records(&context.config, &row);
-    Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns}))
+    Ok(json!({"id": name, "domain": name, "org": org.name, "dns": dns, "notes": notes}))
 }
 
-/// A domain with these settings, and with DKIM keys that are made unless they are given; not stored.
+/// A domain with these settings, and with DKIM keys that are made unless they are given, not stored; and notes for the
+/// administrator.
 pub(crate) async fn new_domain(
     context: &Context,
     domain: &str,
     org: OrgId,
     set: &[(String, String)],
-) -> Result<Domain, Failure> {
+) -> Result<(Domain, Vec<String>), Failure> {
     let name = domain_name(domain)?;
     let keys = context.storage.keys();
     let mut row = Domain { name: name.clone(), org, settings: DomainSettings::default() };
     row.settings.dkim_selector = Some(context.config.dkim.selector.clone());
-    fields::apply(keys, &mut row, set)?;
+    let notes = fields::apply(keys, &mut row, set)?;
     if row.settings.dkim_private_key_b64_pkcs8.is_none() {
         let pair = blocking::unblock(dkim::make_rsa).await?;
         row.settings.dkim_private_key_b64_pkcs8 =
@@ -177,15 +183,16 @@ pub(crate) async fn new_domain(
             Some(dkim::seal(keys, Purpose::Dkim, &name, &pair.private)?);
         row.settings.dkim_ed25519_public_key_b64 = Some(pair.public);
     }
-    Ok(row)
+    Ok((row, notes))
 }
 
 async fn domain_set(context: &Context, domain: &str, set: &[(String, String)]) -> Answer {
     let mut row = domain_row(&context.storage, domain).await?;
-    fields::apply(context.storage.keys(), &mut row, set)?;
+    let notes = fields::apply(context.storage.keys(), &mut row, set)?;
     let saved = context.storage.store().set_domain(&row.name, &row.settings).await;
     saved.map_err(|e| explained(&format!("domain {}", row.name), e))?;
-    Ok(json!({"domain": row.name, "settings": fields::shown(&row.settings)}))
+    encryption::follow_domain(&context.storage, &row).await?;
+    Ok(json!({"domain": row.name, "settings": fields::shown(&row.settings), "notes": notes}))
 }
 
 async fn domain_show(context: &Context, domain: &str) -> Answer {
@@ -205,7 +212,7 @@ async fn domain_list(storage: &Storage) -> Answer {
     Ok(domains.iter().map(|d| json!({"domain": d.name, "org": names.get(&d.org)})).collect())
 }
 
-pub(super) async fn domain_row(storage: &Storage, domain: &str) -> Result<Domain, Failure> {
+pub(super) async fn domain_row(storage: &Storage, domain: &str) -> Result<(Domain, Vec<String>), Failure> {
     let name = domain_name(domain)?;
     storage.store().domain(&name).await.map_err(|e| explained(&format!("domain {name}"), e))
 }

@@ -2,28 +2,34 @@
 
 use protocol_core::address::Canonical;
 use serde_json::{Map, Value};
-use storage::{Domain, DomainSettings, Keys, Purpose};
+use storage::{Domain, DomainSettings, EncryptionRecipient, Keys, Purpose};
 
 use super::{Failure, dkim};
 use crate::config::is_hostname;
+use crate::wire::wall_now;
 
-/// Fields that promise encryption this version cannot give: refused.
-const REFUSED: &[&str] = &["enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer", "enc_e2ee_recipient"];
+/// Octets of a wrapped key: it goes with every row.
+const WRAPPED_KEY_MAX: usize = 4096;
 
-/// Sets fields; an empty value removes a setting.
-pub(crate) fn apply(keys: &Keys, domain: &mut Domain, set: &[(String, String)]) -> Result<(), Failure> {
+/// Sets fields; an empty value removes a setting. The answer is notes for the administrator.
+pub(crate) fn apply(
+    keys: &Keys,
+    domain: &mut Domain,
+    set: &[(String, String)],
+) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
     for (field, value) in set {
         apply_one(keys, domain, field, value).map_err(|Failure(why)| Failure(format!("{field}: {why}")))?;
     }
-    Ok(())
+    if domain.settings.enc_mode.as_deref() == Some("e2ee") && domain.settings.enc_e2ee_recipient.is_none() {
+        notes.push("mail for this domain is refused for the time being: set enc_e2ee_recipient".into());
+    }
+    Ok(notes)
 }
 
 fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Result<(), Failure> {
     let name = domain.name.clone();
     let s = &mut domain.settings;
-    if REFUSED.contains(&field) && !(value.is_empty() || (field == "enc_mode" && value == "standard")) {
-        return Err(Failure("this encryption setting is not part of this version".into()));
-    }
     match field {
         "dkim_selector" => s.dkim_selector = checked(value, is_hostname, "a selector, such as mail")?,
         "dkim_private_key_b64_pkcs8" => {
@@ -50,10 +56,25 @@ fn apply_one(keys: &Keys, domain: &mut Domain, field: &str, value: &str) -> Resu
         "require_dkim_pass" => s.require_dkim_pass = parsed(value, "true or false")?,
         "require_dmarc_pass" => s.require_dmarc_pass = parsed(value, "true or false")?,
         "outbound_dnssec_validate" => s.outbound_dnssec_validate = parsed(value, "true or false")?,
-        "enc_mode" => s.enc_mode = (!value.is_empty()).then(|| value.to_owned()),
-        "enc_sse_c_key_b64" => s.enc_sse_c_key_b64 = None,
-        "enc_wrapped_dek_customer" => s.enc_wrapped_dek_customer = None,
-        "enc_e2ee_recipient" => s.enc_e2ee_recipient = None,
+        "enc_mode" => {
+            s.enc_mode = checked(value, |v| matches!(v, "standard" | "e2ee"), "standard or e2ee")?;
+        }
+        "enc_sse_c_key_b64" if value.is_empty() => s.enc_sse_c_key_b64 = None,
+        "enc_sse_c_key_b64" => {
+            storage::read_customer_key(value).map_err(|e| Failure(e.to_string()))?;
+            s.enc_sse_c_key_b64 = Some(dkim::seal(keys, Purpose::SseC, &name, value.trim())?);
+        }
+        "enc_wrapped_dek_customer" => {
+            let good = |v: &str| v.len() <= WRAPPED_KEY_MAX && v.bytes().all(|b| (0x20..0x7f).contains(&b));
+            s.enc_wrapped_dek_customer = checked(value, good, "at most 4,096 characters of ASCII")?;
+        }
+        "enc_e2ee_recipient" => {
+            if !value.is_empty() {
+                let usable = EncryptionRecipient::parse(value).and_then(|key| key.check(wall_now()));
+                usable.map_err(Failure)?;
+            }
+            s.enc_e2ee_recipient = (!value.is_empty()).then(|| value.trim().to_owned());
+        }
         "quota_max_recipients_per_message" => s.quota_max_recipients_per_message = parsed(value, "a number")?,
         "quota_hourly_send_limit" => s.quota_hourly_send_limit = parsed(value, "a number")?,
         "quota_daily_send_limit" => s.quota_daily_send_limit = parsed(value, "a number")?,

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub(crate) mod dkim;
+mod encryption;
 mod execute;
 pub(crate) mod fields;
 mod frame;
@@ -32,6 +33,8 @@ pub enum Request {
     OrgCreate { name: String },
     OrgList,
     OrgDelete { name: String },
+    OrgRotateKey { name: String },
+    RotateMasterKey,
     DomainAdd { domain: String, org: String, set: Vec<(String, String)> },
     DomainSet { domain: String, set: Vec<(String, String)> },
     DomainShow { domain: String },

@@ -155,6 +155,10 @@ impl From<Error> for ApiError {
                 ApiError::new(Code::Conflict, refusal.to_string())
             }
             Error::Refused(Refusal::Invalid(why)) => ApiError::new(Code::InvalidArgument, why),
+            Error::Refused(refusal @ Refusal::NoEncryptionKey(_)) => {
+                tracing::error!(%refusal, "mail is not taken");
+                ApiError::new(Code::Unavailable, "a recipient's encryption key is not usable now")
+            }
             Error::Refused(Refusal::Fenced | Refusal::Repeated(_)) => {
                 ApiError::new(Code::Conflict, "something else changed it at the same time")
             }

@@ -174,7 +174,7 @@ pub async fn create_domain(
         proved(app, caller, &name).await?;
     }
     let made = new_domain(&app.administration(), &name, org, &[]).await;
-    let domain = made.map_err(failed)?;
+    let (domain, _) = made.map_err(failed)?;
     app.storage.store().add_domain(&domain).await?;
     tracing::info!(domain = domain.name, org = %org, "a domain was added over the API");
     Ok(domain)

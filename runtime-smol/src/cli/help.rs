@@ -10,7 +10,9 @@ inbox: a mail server
     inbox config                      the effective configuration and where each value came from
     inbox check [--repair]            compare the database with the stored messages
 
-    inbox org create NAME | list | delete NAME
+    inbox org create NAME | list | delete NAME | rotate-key NAME
+    inbox master-key rotate           a new key in the key file, and everything that it seals sealed with it;
+                                      rotate-key does the same for an organisation's mail
     inbox domain add DOMAIN --org NAME [--set FIELD=VALUE]...
     inbox domain set DOMAIN FIELD=VALUE... | show DOMAIN | list | delete DOMAIN
     inbox domain rotate-dkim DOMAIN [--finish]

@@ -202,6 +202,7 @@ fn command(args: &Args) -> Result<Command, Usage> {
             args.allow(&["--repair"])?;
             Ok(Command::Admin(Request::Check { repair: args.has("--repair") }))
         }
+        ["master-key", "rotate"] => args.allow(&[]).map(|()| Command::Admin(Request::RotateMasterKey)),
         ["org", rest @ ..] => org(args, rest),
         ["domain", rest @ ..] => domain(args, rest),
         ["mailbox", rest @ ..] => mailbox(args, rest),
@@ -235,7 +236,8 @@ fn org(args: &Args, words: &[&str]) -> Result<Command, Usage> {
         ["create", name] => Request::OrgCreate { name: (*name).into() },
         ["list"] => Request::OrgList,
         ["delete", name] => Request::OrgDelete { name: (*name).into() },
-        _ => return Err(Usage("inbox org create NAME | list | delete NAME".into())),
+        ["rotate-key", name] => Request::OrgRotateKey { name: (*name).into() },
+        _ => return Err(Usage("inbox org create NAME | list | delete NAME | rotate-key NAME".into())),
     }))
 }
 
@@ -457,6 +459,8 @@ mod tests {
             ("org create acme", "Admin(OrgCreate { name: \"acme\" })"),
             ("org list --json", "Admin(OrgList)"),
             ("org delete acme", "Admin(OrgDelete { name: \"acme\" })"),
+            ("master-key rotate", "Admin(RotateMasterKey)"),
+            ("org rotate-key acme", "Admin(OrgRotateKey { name: \"acme\" })"),
             ("domain list", "Admin(DomainList)"),
             ("domain show a.test", "Admin(DomainShow { domain: \"a.test\" })"),
             ("domain rotate-dkim a.test", "Admin(DomainRotateDkim { domain: \"a.test\", finish: false })"),

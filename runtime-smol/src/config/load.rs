@@ -249,6 +249,15 @@ impl Loader {
             effective.iter().map(|e| (e.variable.name, e.value.as_str())).collect();
         let is = |name: &str, text: &str| texts.get(name).is_some_and(|t| *t == text);
         self.together(&texts, &["S3_ENDPOINT", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]);
+        if is("S3_ENCRYPTION", "sse-c")
+            && texts.get("S3_ENDPOINT").is_some_and(|url| url.starts_with("http://"))
+        {
+            self.fault(
+                "S3_ENCRYPTION",
+                "sse-c",
+                "auto or client, because keys are sent to an https S3_ENDPOINT only",
+            );
+        }
         self.together(&texts, &["SMTP_OUTBOUND_RELAY_USERNAME", "SMTP_OUTBOUND_RELAY_PASSWORD"]);
         self.together(&texts, &["TLS_CERT_PATH", "TLS_KEY_PATH"]);
         self.together(&texts, &["SMTP_DKIM_DOMAIN", "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8"]);

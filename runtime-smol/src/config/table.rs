@@ -168,7 +168,6 @@ const DAY_SECS: u64 = 86_400;
 const SECS: Kind = Kind::Uint { min: 1, max: 366 * DAY_SECS };
 const SECS_OR_NEVER: Kind = Kind::Uint { min: 0, max: 366 * DAY_SECS };
 const COUNT: Kind = Kind::Uint { min: 1, max: 1_000_000_000 };
-const S3: &str = "S3 object storage";
 const OTLP: &[&str] = &["http/protobuf", "http/json"];
 const OTLP_OR_NONE: &[&str] = &["", "http/protobuf", "http/json"];
 const SAMPLERS: &[&str] = &[
@@ -378,17 +377,24 @@ pub const VARIABLES: &[Variable] = &[
         "seals every secret; made with mode 0600 when absent",
     ),
     v("INBOX_INCOMING_DIR", Kind::Path, "data/incoming", "where message objects lie"),
-    v("INBOX_STORE_PARSED_PARTS", Kind::Bool, "false", "parsed body parts are kept as objects too")
-        .absent("storing parsed parts", "false"),
-    v("S3_ENDPOINT", Kind::Url(&["https://", "http://"]), "", "endpoint of the object store").absent(S3, ""),
-    v("S3_REGION", Kind::Text, "auto", "its region").absent(S3, "auto"),
-    v("S3_BUCKET", Kind::Text, "inbox-mail", "its bucket").absent(S3, "inbox-mail"),
-    v("S3_ACCESS_KEY_ID", Kind::Text, "", "key ID").absent(S3, ""),
-    v("S3_SECRET_ACCESS_KEY", Kind::Text, "", "secret key").secret().absent(S3, ""),
-    v("S3_FORCE_PATH_STYLE", Kind::Bool, "false", "the bucket is in the path, not in the host name")
-        .absent(S3, "false"),
-    v("S3_ENCRYPTION", Kind::Choice(&["auto", "sse-c", "client"]), "auto", "who encrypts objects")
-        .absent(S3, "auto"),
+    v("INBOX_STORE_PARSED_PARTS", Kind::Bool, "false", "decoded body parts are kept as objects too"),
+    v(
+        "S3_ENDPOINT",
+        Kind::Url(&["https://", "http://"]),
+        "",
+        "endpoint of the object store; empty: objects are files",
+    ),
+    v("S3_REGION", Kind::Text, "auto", "its region"),
+    v("S3_BUCKET", Kind::Text, "inbox-mail", "its bucket"),
+    v("S3_ACCESS_KEY_ID", Kind::Text, "", "key ID"),
+    v("S3_SECRET_ACCESS_KEY", Kind::Text, "", "secret key").secret(),
+    v("S3_FORCE_PATH_STYLE", Kind::Bool, "false", "the bucket is in the path, not in the host name"),
+    v(
+        "S3_ENCRYPTION",
+        Kind::Choice(&["auto", "sse-c", "client"]),
+        "auto",
+        "who encrypts objects beside us: the store with the tenant's key (https only), or nobody",
+    ),
     v("DNS_RESOLVERS", Kind::HostPorts, "", "resolvers to ask; empty: the system's"),
     v("DNS_TRUST_ANCHOR_FILE", Kind::File, "", "trust anchors, DNSKEY records; empty: the root's"),
     v("WEBHOOK_ALLOW_PRIVATE_NETWORKS", Kind::Bool, "false", "webhooks may go to private addresses"),

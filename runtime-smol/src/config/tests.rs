@@ -82,6 +82,15 @@ fn combinations_that_cannot_be() {
             &[("SMTP_OUTBOUND_TLS_MODE", "disabled"), ("SMTP_OUTBOUND_DANE_MODE", "require")],
             "SMTP_OUTBOUND_TLS_MODE",
         ),
+        (
+            &[
+                ("S3_ENDPOINT", "http://s3.example"),
+                ("S3_ACCESS_KEY_ID", "k"),
+                ("S3_SECRET_ACCESS_KEY", "s"),
+                ("S3_ENCRYPTION", "sse-c"),
+            ],
+            "S3_ENCRYPTION",
+        ),
         (&[("TLS_CERT_PATH", "/dev/null")], "TLS_KEY_PATH"),
         (&[("SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS", "3601")], "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS"),
         (&[("HTTP_PORT", "25")], "HTTP_PORT"),

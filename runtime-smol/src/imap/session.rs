@@ -259,6 +259,7 @@ pub(super) fn reason(error: &Error) -> No {
         Error::NotFound => No::NonExistent,
         Error::Refused(Refusal::Exists(_)) => No::AlreadyExists,
         Error::Refused(Refusal::OverQuota) => No::OverQuota,
+        Error::Refused(Refusal::NoEncryptionKey(_)) => No::Unavailable,
         Error::Refused(Refusal::TooMany(_)) => No::Limit,
         Error::Refused(Refusal::InUse(_)) => No::HasChildren,
         Error::Refused(_) => No::Cannot,

@@ -76,6 +76,10 @@ async fn look_up_one(app: &App, given: &str) -> storage::Result<Result<Home, Ref
     let found = resolve(app.storage.store(), host, std::slice::from_ref(&address)).await?.pop();
     Ok(match found {
         Some(Resolution::Local { mailboxes, remote, .. }) => {
+            if let Err(storage::Error::Refused(why)) = app.storage.encryption_ready(&mailboxes).await {
+                tracing::error!(%why, "mail waits");
+                return Ok(Err(Refusal::EncryptionUnavailable));
+            }
             let mut home = Home { mailboxes, onward: Vec::new() };
             if !remote.is_empty() {
                 let owner = forward::owner(&app.storage, given).await.ok_or(storage::Error::NotFound)?;

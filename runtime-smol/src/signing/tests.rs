@@ -22,6 +22,8 @@ impl World {
             database: SurrealOptions::memory(),
             data_dir: dir.clone(),
             objects_dir: dir.join("incoming"),
+            s3: None,
+            parsed_parts: false,
             master_key_file: dir.join("master.key"),
             spool_limit: 4096,
         }));

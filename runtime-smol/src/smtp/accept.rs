@@ -293,6 +293,10 @@ fn deliveries(transaction: &Transaction, id: MessageId, copies: &Copies<'_>) -> 
 pub(super) fn storage_failed(error: storage::Error) -> Refusal {
     match error {
         storage::Error::Refused(storage::Refusal::OverQuota) => Refusal::OverQuota,
+        storage::Error::Refused(storage::Refusal::NoEncryptionKey(why)) => {
+            tracing::error!(why, "mail cannot be encrypted to its owner's key, and is not taken");
+            Refusal::EncryptionUnavailable
+        }
         storage::Error::Refused(storage::Refusal::Quota(_)) => Refusal::SendQuota,
         storage::Error::Refused(storage::Refusal::IdempotencyConflict) => Refusal::IdempotencyConflict,
         error => {

@@ -6,6 +6,7 @@ use protocol_smtp::server::{Recipient as AskRecipient, Refusal, ServerSession};
 use storage::OrgId;
 use storage::directory::{Requires, Resolution, resolve};
 
+use super::accept::storage_failed;
 use super::session::Connection;
 use super::transaction::{Recipient, Remote, canonical};
 
@@ -32,6 +33,12 @@ impl Connection {
                     Resolution::Local { role, requires, .. } => (*role, *requires),
                     _ => (false, Requires::default()),
                 };
+                let ready = match &resolution {
+                    Resolution::Local { mailboxes, .. } => {
+                        self.app.storage.encryption_ready(mailboxes).await.map_err(storage_failed)
+                    }
+                    _ => Ok(()),
+                };
                 let leaves = matches!(resolution, Resolution::NotLocal) && elsewhere.is_none();
                 let admitted = match self.admit(&given, ask.params(), resolution, elsewhere) {
                     Ok(()) if leaves => {
@@ -39,6 +46,7 @@ impl Connection {
                     }
                     admitted => admitted,
                 };
+                let admitted = admitted.and_then(|()| ready.inspect_err(|_| self.give_up_recipient()));
                 match admitted {
                     Ok(()) => {
                         self.judge_recipient(role, requires).await.inspect_err(|_| self.give_up_recipient())

@@ -125,6 +125,8 @@ impl World {
             database: SurrealOptions::memory(),
             data_dir: dir.path().to_owned(),
             objects_dir: dir.path().join("incoming"),
+            s3: None,
+            parsed_parts: false,
             master_key_file: dir.path().join("master.key"),
             spool_limit: 1 << 20,
         }))

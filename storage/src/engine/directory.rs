@@ -127,6 +127,65 @@ impl<R: Rows> Directory for Engine<R> {
         Ok(self.rows.org(org).await?.ok_or(Error::NotFound)?.sealed_key)
     }
 
+    async fn set_org_key(&self, org: OrgId, before: &[u8], after: &[u8]) -> Result<bool> {
+        let _one_at_a_time = self.directory.lock().await;
+        let mut tries = 0;
+        loop {
+            let mut writes = self.directory_writes().await?;
+            let row = self.rows.org(org).await?.ok_or(Error::NotFound)?;
+            if row.sealed_key != before {
+                return Ok(false);
+            }
+            writes.orgs.push(OrgRow { sealed_key: after.to_vec(), ..row });
+            if self.apply("set_org_key", writes, &mut tries).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn set_domain_if(
+        &self,
+        name: &str,
+        before: &DomainSettings,
+        after: &DomainSettings,
+    ) -> Result<bool> {
+        let _one_at_a_time = self.directory.lock().await;
+        let mut tries = 0;
+        loop {
+            let mut writes = self.directory_writes().await?;
+            let domain = self.rows.domain(name).await?.ok_or(Error::NotFound)?;
+            if domain.settings != *before {
+                return Ok(false);
+            }
+            writes.domains.push(Domain { settings: after.clone(), ..domain });
+            if self.apply("set_domain_if", writes, &mut tries).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn set_password_if(
+        &self,
+        address: &str,
+        before: &PasswordRecord,
+        after: &PasswordRecord,
+    ) -> Result<bool> {
+        let id = self.mailbox_at(address).await?.id;
+        let _guard = self.lock_mailbox(id).await?;
+        let mut tries = 0;
+        loop {
+            let row = self.rows.mailbox(id).await?.ok_or(Error::NotFound)?;
+            if self.rows.credential(id).await?.as_ref() != Some(before) {
+                return Ok(false);
+            }
+            let credentials = vec![(id, after.clone())];
+            let writes = Writes { mailboxes: vec![row], credentials, ..Writes::default() };
+            if self.apply("set_password_if", writes, &mut tries).await? {
+                return Ok(true);
+            }
+        }
+    }
+
     async fn delete_org(&self, name: &str) -> Result<()> {
         let _one_at_a_time = self.directory.lock().await;
         let mut tries = 0;

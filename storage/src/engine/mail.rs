@@ -325,6 +325,13 @@ impl<R: Rows> Mail for Engine<R> {
     async fn messages(&self, mailbox: MailboxId) -> Result<Vec<MessageId>> {
         self.rows.messages(mailbox).await
     }
+
+    async fn set_meta(&self, mailbox: MailboxId, metas: Vec<(MessageId, Vec<u8>)>) -> Result<()> {
+        let _guard = self.lock_mailbox(mailbox).await?;
+        let objects_meta = metas.into_iter().map(|(message, meta)| (mailbox, message, meta)).collect();
+        let writes = Writes { objects_meta, ..Writes::default() };
+        self.rows.apply("set_meta", writes).await.map_err(Into::into)
+    }
 }
 
 /// A message's place as a commit's answer says it.

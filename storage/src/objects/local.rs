@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{Blobs, Listed, ObjectKey, Source};
+use super::{Blobs, Listed, ObjectKey, ObjectPart, Source};
 use crate::error::{Error, Result};
 use crate::lock::private_dir;
 use crate::spool::TMP_DIR;
@@ -126,6 +126,9 @@ impl Blobs for LocalBlobs {
                     }
                     _ => {}
                 }
+                if key.part != ObjectPart::Message {
+                    shared.remove_dir_of(key);
+                }
             }
             Ok(())
         })
@@ -153,6 +156,16 @@ impl Blobs for LocalBlobs {
 impl Shared {
     fn path(&self, key: ObjectKey) -> PathBuf {
         self.root.join(key.to_string())
+    }
+
+    /// The parts of a message have a directory of their own, which goes with the last of them.
+    fn remove_dir_of(&self, key: ObjectKey) {
+        let path = self.path(key);
+        if let Some(dir) = path.parent()
+            && fs::remove_dir(dir).is_ok()
+        {
+            lock(&self.known).remove(dir);
+        }
     }
 
     fn put(&self, key: ObjectKey, source: &mut dyn Source) -> Result<()> {
@@ -227,8 +240,10 @@ impl Shared {
     /// Directories that hold objects under a prefix, and when each was last changed.
     fn object_dirs(&self, prefix: &str) -> io::Result<Vec<(SystemTime, PathBuf)>> {
         let levels = prefix.trim_end_matches('/').split('/').count();
+        // Parts lie in a directory of their message.
+        let depth = if prefix.starts_with("msg/") { 3 } else { 4 };
         let mut dirs = vec![(SystemTime::UNIX_EPOCH, self.root.join(prefix))];
-        for _ in levels..3 {
+        for _ in levels..depth {
             let mut below = Vec::new();
             for (_, dir) in dirs {
                 for entry in read_dir_or_none(&dir)?.into_iter().flatten() {

@@ -131,6 +131,10 @@ pub struct Calls {
 }
 
 impl Calls {
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     pub fn new(runtime: Runtime, connection: Connection) -> Self {
         Calls {
             handle: runtime.handle().clone(),

@@ -219,6 +219,11 @@ fn standstill() -> crate::Error {
 }
 
 impl SurrealStore {
+    /// The runtime on which the database runs, for other work of storage that needs one. It ends with the database.
+    pub(crate) fn runtime(&self) -> tokio::runtime::Handle {
+        self.rows().calls.handle()
+    }
+
     /// Writes another schema version, as a later program would. For tests of what an older one does then.
     #[doc(hidden)]
     pub async fn set_schema_version(&self, version: u64) -> crate::Result<()> {

@@ -99,6 +99,7 @@ impl Transaction {
             self.bound.insert("directory_rev", int(rev + 1));
         }
         self.insert("organization", writes.orgs_new.iter().map(rows::org).collect());
+        self.replace("organization", writes.orgs.iter().map(rows::org).collect());
         let gone = writes.orgs_gone.iter().map(|id| record("organization", id.to_string()));
         self.delete("organization", gone.collect());
         let domain = |name: &String| record("domain", name.as_str());
@@ -211,6 +212,11 @@ impl Transaction {
         });
         let update = "FOR $row IN $object { UPDATE $row.id SET refs = $row.refs RETURN NONE };";
         self.each("object", update, refs.collect());
+        let metas = writes.objects_meta.iter().map(|(mailbox, message, meta)| {
+            object([("id", rows::object_key(*mailbox, *message)), ("meta", bytes(meta))])
+        });
+        let update = "FOR $row IN $metas { UPDATE $row.id SET meta = $row.meta RETURN NONE };";
+        self.each("metas", update, metas.collect());
         let gone = writes.objects_gone.iter().map(|(mailbox, message)| rows::object_key(*mailbox, *message));
         self.delete("object", gone.collect());
         let key =

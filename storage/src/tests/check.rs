@@ -4,7 +4,7 @@ use super::*;
 use crate::rows::{Rows, Writes};
 
 /// Takes a message's rows away, as a damaged database does; its object stays.
-fn lose_row(world: &World, message: MessageId) {
+pub(super) fn lose_row(world: &World, message: MessageId) {
     let inbox = world.folder_id("INBOX");
     let rows = block_on(world.store.load_folder(inbox)).unwrap().1;
     let uid = rows.iter().find(|row| row.message == message).unwrap().uid;

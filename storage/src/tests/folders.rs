@@ -71,7 +71,7 @@ fn a_deleted_organisation_takes_its_key_and_objects() {
     block_on(world.store.delete_domain("example.com")).unwrap();
     block_on(world.storage.delete_org("acme")).unwrap();
     assert!(world.objects().is_empty());
-    assert!(world.storage.keys().cached_tenant(world.org.id).is_none());
+    assert!(world.storage.keys().cached_tenant(world.org.id, Duration::MAX).is_none());
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn tenant(org: OrgId) -> TenantKey {
     keys.open_tenant(org, &keys.make_tenant_key().unwrap()).unwrap()
 }
 
-fn envelope() -> Envelope {
+pub(super) fn envelope() -> Envelope {
     Envelope {
         place: Place::Folder {
             folder: None,
@@ -28,6 +28,7 @@ fn envelope() -> Envelope {
         len: 0,
         hash: [0; 32],
         sequence: 7,
+        wrapped_key: None,
         meta: b"structure".to_vec(),
     }
 }

@@ -7,6 +7,8 @@ fn options(dir: &TempDir) -> StorageOptions {
     StorageOptions {
         database: SurrealOptions::at(format!("surrealkv://{}", data.join("db").display())),
         objects_dir: data.join("incoming"),
+        s3: None,
+        parsed_parts: false,
         master_key_file: data.join("master.key"),
         data_dir: data,
         spool_limit: 1 << 20,
