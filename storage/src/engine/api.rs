@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tokio::sync::MutexGuard;
 use protocol_core::Timestamp;
+use tokio::sync::MutexGuard;
 
 use super::Engine;
 use super::names::{check_text, invalid};
