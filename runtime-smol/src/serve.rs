@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::app::{App, Stop};
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
+use crate::dav::{self, Dav};
 use crate::dmarc_reports::{self, Observations};
 use crate::dns::Resolver;
 use crate::http::{Health, Http};
@@ -170,7 +171,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         let own = own.clone();
         Box::pin(async move { own.text(&host).await.map_err(|e| e.to_string()) })
     };
-    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api));
+    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api)).with_dav(Dav::new(app.clone()));
     Ok(Started { app, health, http, listeners, admin, context, sessions: Sessions::new(stop) })
 }
 
@@ -214,6 +215,7 @@ impl Started {
         task::spawn(async move { tls.watch().await }).detach();
         task::spawn(collect(app.storage.clone())).detach();
         task::spawn(api::send_events(app.clone())).detach();
+        task::spawn(dav::send_mails(app.clone())).detach();
         task::spawn(rotate::tend(context.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));
         let limits = Limits::new(app.config.server.max_connections, app.config.server.max_connections_per_ip);

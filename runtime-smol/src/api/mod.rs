@@ -32,11 +32,11 @@ use tide::{Request, Response, StatusCode};
 
 use crate::app::App;
 use crate::metrics::METRICS;
-use auth::{Caller, Fields, authenticate};
+use auth::{Caller, authenticate};
 use error::{ApiError, Code};
 use graphql::ApiSchema;
 
-pub use auth::Client;
+pub use auth::{Client, Fields, MailboxAccess, authenticate_mailbox};
 pub(crate) use time::parse as read_time;
 pub use webhooks::run as send_events;
 
