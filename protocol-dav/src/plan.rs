@@ -63,6 +63,20 @@ pub enum Plan {
     Report(Report),
     /// Answer when others are busy (RFC 6638 §5): the body is an iTIP request.
     ScheduleOutbox(Path),
+    /// Let anybody who knows its address read a calendar, or nobody any more.
+    Publish(Publish),
+}
+
+/// A POST of `CS:publish-calendar` or `CS:unpublish-calendar` to a calendar (the calendarserver.org extension for
+/// sharing, "Publishing a calendar").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Which calendar.
+    pub path: Path,
+    /// Whether it can be read.
+    pub on: bool,
+    /// What must hold.
+    pub preconditions: Preconditions,
 }
 
 /// A PROPFIND.
@@ -145,6 +159,7 @@ enum Draft {
     Make { path: Path, calendar: bool, preconditions: Preconditions },
     Lock { path: Path, infinite: bool, preconditions: Preconditions, principal: Box<str>, timeout_secs: u64 },
     Report { path: Path, depth: Depth, prefer: Preferences, host: Box<str> },
+    Publish { path: Path, preconditions: Preconditions },
 }
 
 /// Reads the head of a request. Whose tree it is about is decided here: what belongs to another is answered as
@@ -230,6 +245,10 @@ fn draft(method: Method, head: &Head<'_>, path: Path) -> Result<Draft, Refusal> 
             let (depth, prefer) = (Depth::of(head, Depth::Zero)?, Preferences::of(head)?);
             Draft::Report { path, depth, prefer, host: head.host.into() }
         }
+        Method::Post if path.kind() == PathKind::Collection => {
+            let preconditions = one(Change::Content)?;
+            Draft::Publish { path, preconditions }
+        }
         Method::Post => Draft::Ready(Plan::ScheduleOutbox(path)),
     })
 }
@@ -299,6 +318,15 @@ impl Planner {
                 check_report(&path, depth, &body)?;
                 Plan::Report(Report { path, depth, body, prefer })
             }
+            Draft::Publish { path, preconditions } => {
+                let root = read(root.ok_or_else(needed)?)?;
+                let on = match root.name.parts() {
+                    (Namespace::CalendarServer, "publish-calendar") => true,
+                    (Namespace::CalendarServer, "unpublish-calendar") => false,
+                    _ => return Err(bad("a calendar is published or no longer published")),
+                };
+                Plan::Publish(Publish { path, on, preconditions })
+            }
         })
     }
 }
@@ -346,9 +374,11 @@ fn check_report(path: &Path, depth: Depth, body: &ReportBody) -> Result<(), Refu
 /// Whether a name is that of a property that the server answers itself and nobody can set.
 pub(crate) fn is_protected(name: &crate::name::Name) -> bool {
     let kept = crate::props::is_live(name) && !crate::props::has_default(name);
-    // What stands for the content of a resource is none of its properties.
+    // What stands for the content of a resource is none of its properties, and where it is published the server says.
     kept || matches!(
         name.parts(),
-        (Namespace::CalDav, "calendar-data") | (Namespace::CardDav, "address-data")
+        (Namespace::CalDav, "calendar-data")
+            | (Namespace::CardDav, "address-data")
+            | (Namespace::CalendarServer, "publish-url")
     )
 }

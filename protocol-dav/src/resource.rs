@@ -178,6 +178,8 @@ pub struct Resource<'a> {
     pub locks: &'a [ActiveLock],
     /// What clients have set.
     pub dead: &'a [DeadProperty],
+    /// Whether who sees it may only read it.
+    pub read_only: bool,
     /// Its content, when [`PropSet::wants_data`](crate::props::PropSet::wants_data) says that it is needed.
     pub data: Option<&'a str>,
 }
@@ -199,6 +201,7 @@ impl<'a> Resource<'a> {
             quota: None,
             locks: &[],
             dead: &[],
+            read_only: false,
             data: None,
         }
     }

@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::app::App;
 use crate::cli::Quickstart;
 use crate::config::{Config, Loaded};
+use crate::dav::{self, Dav};
 use crate::dmarc_reports;
 use crate::http::{Health, Http};
 use crate::mta_sts::own::Own;
@@ -179,7 +180,7 @@ async fn start(config: Config, quickstart: Option<Quickstart>) -> Result<Started
         let own = own.clone();
         Box::pin(async move { own.text(&host).await.map_err(|e| e.to_string()) })
     };
-    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api));
+    let http = Http::new(tls, health.clone(), Box::new(policy), Some(api)).with_dav(Dav::new(app.clone()));
     Ok(Started { app, health, http, listeners, admin, context, sessions: Sessions::new(stop) })
 }
 
@@ -223,6 +224,7 @@ impl Started {
         task::spawn(async move { tls.watch().await }).detach();
         task::spawn(collect(app.storage.clone())).detach();
         task::spawn(api::send_events(app.clone())).detach();
+        task::spawn(dav::send_mails(app.clone())).detach();
         task::spawn(rotate::tend(context.clone())).detach();
         task::spawn(finish_rotations(app.storage.clone())).detach();
         let administration = task::spawn(admin.serve(context, sessions.clone(), app.stop.clone()));

@@ -359,7 +359,8 @@ impl Inner {
             }
             sizes.extend(rows.iter().map(|row| (row.message, row.size)));
         }
-        let (found, now) = (sizes.values().sum::<u64>(), self.store.mailbox(mailbox.id).await?.used_bytes);
+        let found = sizes.values().sum::<u64>().saturating_add(self.store.dav_used(mailbox.id).await?);
+        let now = self.store.mailbox(mailbox.id).await?.used_bytes;
         // A mailbox that changes meanwhile proves nothing.
         if found != now && now == mailbox.used_bytes {
             report.counters.push(format!("{}: {now} octets counted, {found} there", mailbox.address));
@@ -473,6 +474,8 @@ impl Inner {
                 }
                 Commit { rows: Vec::new(), jobs: again, ..Commit::default() }
             }
+            // Nobody was told that it is kept, or it was removed: it says nothing about the database.
+            (Place::File, _) => return Ok(Restored::Settled),
             _ => return Ok(Restored::No),
         };
         let _flight = self.begin_flight(vec![key]);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol_core::Timestamp;
 
 use crate::api::LogRow;
+use crate::dav::memory::DavTables;
+use crate::dav::{DavGone, DavKey, DavMail, DavNode, DavOwner, DavTable, DavText};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::rows::*;
@@ -89,6 +91,7 @@ struct Tables {
     policies: BTreeMap<String, StoredPolicy>,
     slots: BTreeMap<SlotKey, (u64, Slot)>,
     log: BTreeMap<(OrgId, u64), LogRow>,
+    dav: DavTables,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,6 +116,7 @@ impl Tables {
         writes.directory_rev.is_some_and(|rev| rev != self.directory_rev)
             || writes.mailboxes.iter().chain(&writes.mailboxes_gone).any(mailbox)
             || writes.jobs.iter().chain(&writes.jobs_gone).any(job)
+            || self.dav.is_stale(&writes.dav)
             || writes
                 .slots
                 .iter()
@@ -144,6 +148,7 @@ impl Tables {
         let id = row.mailbox.id;
         self.objects.retain(|(owner, _), _| *owner != id);
         self.subscriptions.retain(|(owner, _)| *owner != id);
+        self.dav.remove_mailbox(id);
         self.administrators.remove(&(row.mailbox.org, id));
         self.credentials.remove(&id);
         self.addresses.remove(&row.mailbox.address);
@@ -180,6 +185,7 @@ impl Tables {
         for domain in &writes.policies_gone {
             self.policies.remove(domain);
         }
+        self.dav.apply(writes.dav);
     }
 
     fn apply_directory(&mut self, writes: &Writes) {
@@ -604,5 +610,46 @@ impl Rows for MemoryRows {
         let tables = self.read()?;
         let expired = tables.policies.values().filter(|policy| policy.expires < before);
         Ok(expired.take(limit).map(|policy| policy.domain.clone()).collect())
+    }
+
+    async fn dav_owner(&self, mailbox: MailboxId) -> Result<Option<DavOwner>> {
+        Ok(self.read()?.dav.owner(mailbox))
+    }
+
+    async fn dav_nodes(&self, keys: &[DavKey]) -> Result<Vec<DavNode>> {
+        Ok(self.read()?.dav.nodes(keys))
+    }
+
+    async fn dav_members(
+        &self,
+        of: (DavTable, MailboxId, u64),
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<DavNode>> {
+        Ok(self.read()?.dav.members(of, after, limit))
+    }
+
+    async fn dav_changes(&self, of: (DavTable, MailboxId, u64), since: u64) -> Result<Vec<(u64, DavKey)>> {
+        Ok(self.read()?.dav.changes(of, since))
+    }
+
+    async fn dav_texts(&self, mailbox: MailboxId, ids: &[u64]) -> Result<Vec<DavText>> {
+        Ok(self.read()?.dav.texts(mailbox, ids))
+    }
+
+    async fn dav_gone(&self, mailbox: MailboxId, parent: u64, since: u64) -> Result<Vec<DavGone>> {
+        Ok(self.read()?.dav.gone(mailbox, parent, since))
+    }
+
+    async fn dav_uids(&self, mailbox: MailboxId, uid: Id) -> Result<Vec<DavKey>> {
+        Ok(self.read()?.dav.uids(mailbox, uid))
+    }
+
+    async fn dav_mails(&self, limit: usize) -> Result<Vec<DavMail>> {
+        Ok(self.read()?.dav.mails(limit))
+    }
+
+    async fn dav_used(&self, mailbox: MailboxId) -> Result<u64> {
+        Ok(self.read()?.dav.used(mailbox))
     }
 }

@@ -12,6 +12,7 @@ use protocol_core::Timestamp;
 use protocol_core::time::Duration;
 
 use crate::api::LogRow;
+use crate::dav::{DavGone, DavKey, DavMail, DavNode, DavOwner, DavTable, DavText, DavWrites};
 use crate::error::{Error, Refusal, Result};
 use crate::slots::{SlotKey, SlotRow, SlotTable, SlotWrite};
 use crate::types::*;
@@ -172,6 +173,7 @@ pub struct Writes {
     /// In place of earlier ones of the same domain, unless those were fetched later.
     pub policies: Vec<StoredPolicy>,
     pub policies_gone: Vec<String>,
+    pub dav: DavWrites,
 }
 
 impl Writes {
@@ -316,4 +318,27 @@ pub trait Rows: Send + Sync + 'static {
     async fn policies_due(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredPolicy>>;
     /// Domains of policies that expired before `before`, at most `limit`.
     async fn policies_expired(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;
+
+    async fn dav_owner(&self, mailbox: MailboxId) -> Result<Option<DavOwner>>;
+    /// Those there are, in any order.
+    async fn dav_nodes(&self, keys: &[DavKey]) -> Result<Vec<DavNode>>;
+    /// Of a collection those behind a name, by name, at most `limit`.
+    async fn dav_members(
+        &self,
+        of: (DavTable, MailboxId, u64),
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<DavNode>>;
+    /// Members of a collection that changed after a number, in any order.
+    async fn dav_changes(&self, of: (DavTable, MailboxId, u64), since: u64) -> Result<Vec<(u64, DavKey)>>;
+    /// Those there are, in any order.
+    async fn dav_texts(&self, mailbox: MailboxId, ids: &[u64]) -> Result<Vec<DavText>>;
+    /// Members that were removed from a collection after a number, in any order.
+    async fn dav_gone(&self, mailbox: MailboxId, parent: u64, since: u64) -> Result<Vec<DavGone>>;
+    /// The nodes that have a UID, in any order.
+    async fn dav_uids(&self, mailbox: MailboxId, uid: Id) -> Result<Vec<DavKey>>;
+    /// In any order.
+    async fn dav_mails(&self, limit: usize) -> Result<Vec<DavMail>>;
+    /// The octets of all nodes.
+    async fn dav_used(&self, mailbox: MailboxId) -> Result<u64>;
 }

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use protocol_core::{Timestamp, time::Duration};
 
 use crate::api::*;
+use crate::dav::*;
 use crate::error::Result;
 use crate::slots::*;
 use crate::types::*;
@@ -329,9 +330,41 @@ pub trait Hooks: Send + Sync {
     async fn remove_template(&self, org: OrgId, id: TemplateId) -> Result<bool>;
 }
 
+/// Collections and what is in them.
+#[async_trait::async_trait]
+pub trait Dav: Send + Sync {
+    /// What guards a mailbox's tree; none before something is made in it.
+    async fn dav_owner(&self, mailbox: MailboxId) -> Result<Option<DavOwner>>;
+    /// Those of the nodes that are there, in any order.
+    async fn dav_nodes(&self, keys: &[DavKey]) -> Result<Vec<DavNode>>;
+    /// Of the collection of this number those behind a name, by name, at most `limit`.
+    async fn dav_members(
+        &self,
+        of: (DavTable, MailboxId, u64),
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<DavNode>>;
+    /// The members of a collection that changed after a number, by the number of their change.
+    async fn dav_changes(&self, of: (DavTable, MailboxId, u64), since: u64) -> Result<Vec<(u64, DavKey)>>;
+    /// The content of nodes that is kept in rows, in any order.
+    async fn dav_texts(&self, mailbox: MailboxId, ids: &[u64]) -> Result<Vec<DavText>>;
+    /// The members that were removed from a collection after a number, by the number of their removal.
+    async fn dav_gone(&self, mailbox: MailboxId, parent: u64, since: u64) -> Result<Vec<DavGone>>;
+    /// The nodes that have a UID.
+    async fn dav_uids(&self, mailbox: MailboxId, uid: Id) -> Result<Vec<DavKey>>;
+    /// Mails that changes gave rise to and that are not on their way yet.
+    async fn dav_mails(&self, limit: usize) -> Result<Vec<DavMail>>;
+    /// The octets of all nodes of a mailbox.
+    async fn dav_used(&self, mailbox: MailboxId) -> Result<u64>;
+    /// Applies changes of trees, each of another owner's, in one transaction: the answer is objects that no node
+    /// refers to any more. None: a tree is no longer what it was when its change was decided, and nothing was applied.
+    async fn dav_commit(&self, changes: Vec<DavChange>)
+    -> Result<Option<Vec<(OrgId, MailboxId, MessageId)>>>;
+}
+
 /// Everything.
 #[async_trait::async_trait]
-pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api + Hooks {
+pub trait Store: Directory + Mail + Jobs + Limits + Policies + Api + Hooks + Dav {
     /// Answers when the database can read and write; for `/health/ready`.
     async fn ping(&self) -> Result<()>;
     /// Closes the database; later calls fail.

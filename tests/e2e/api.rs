@@ -23,6 +23,26 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// A field of the header, as it came but in lower case.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// The body, put together when it came in chunks.
+    pub fn text(&self) -> String {
+        if !self.head.contains("transfer-encoding: chunked") {
+            return self.body.clone();
+        }
+        let (mut text, mut rest) = (String::new(), self.body.as_str());
+        while let Some((length, after)) = rest.split_once("\r\n") {
+            let length = usize::from_str_radix(length.trim(), 16).expect("a chunk's length");
+            text.push_str(&after[..length]);
+            rest = after[length..].strip_prefix("\r\n").unwrap_or("");
+        }
+        text
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body)
             .unwrap_or_else(|e| panic!("no JSON ({e}): {} {}", self.status, self.body))

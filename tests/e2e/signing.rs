@@ -31,15 +31,15 @@ impl Drop for Helper {
 }
 
 /// Our server, another organisation's, and the DNS of both.
-struct World {
-    inbox: Inbox,
+pub struct World {
+    pub inbox: Inbox,
     zone: PathBuf,
     mail: PathBuf,
     _helpers: [Helper; 2],
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
         let mut inbox = Inbox::prepared();
         let (dns, smtp) = (free_port(), free_port());
         let (zone, mail) = (inbox.dir.0.join("zone.json"), inbox.dir.0.join("far"));
@@ -79,14 +79,14 @@ impl World {
     }
 
     /// What dkimpy says of the messages at the far end, one line each.
-    fn at_far_end(&self) -> Vec<String> {
+    pub fn at_far_end(&self) -> Vec<String> {
         let mut files: Vec<String> = self.files().iter().map(|p| p.display().to_string()).collect();
         files.sort();
         self.verified(&[&["files"], &files.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat())
     }
 
     /// The files at the far end.
-    fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.mail).expect("readable").flatten().map(|e| e.path());
         files.filter(|p| p.extension().is_some_and(|e| e == "eml")).collect()
     }

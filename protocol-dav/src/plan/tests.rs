@@ -6,6 +6,27 @@ use crate::resource::{Components, DeadProperty, Resource};
 
 const ME: &str = "a@h.example";
 
+#[test]
+fn a_calendar_is_published_by_a_post() {
+    let plan = |target: &str, body: &str| {
+        let mut planner = planner("POST", target, &[])?;
+        planner.feed(body.as_bytes())?;
+        planner.finish()
+    };
+    let calendar = "/dav/cal/a@h.example/c/";
+    let body = |name: &str| format!("<x:{name} xmlns:x=\"http://calendarserver.org/ns/\"/>");
+    for (name, on) in [("publish-calendar", true), ("unpublish-calendar", false)] {
+        match plan(calendar, &body(name)).unwrap() {
+            Plan::Publish(publish) => assert_eq!(publish.on, on),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(plan(calendar, &body("share")).unwrap_err().status, Status(400));
+    assert_eq!(plan(calendar, "").unwrap_err().status, Status(400));
+    assert_eq!(plan("/dav/card/a@h.example/c/", &body("publish-calendar")).unwrap_err().status, Status(405));
+    assert_eq!(plan("/dav/cal/b@h.example/c/", &body("publish-calendar")).unwrap_err().status, Status(404));
+}
+
 fn planner(method: &str, target: &str, fields: &[(&str, &str)]) -> Result<Planner, Refusal> {
     let fields: Vec<(&str, &[u8])> = fields.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
     plan(&Head { method, target, host: "h.example", fields: &fields, principal: ME })
@@ -43,7 +64,7 @@ fn what_is_possible_where() {
         ("DELETE", "/dav/cal/a@h.example/inbox/x", 200),
         ("DELETE", "/dav/cal/a@h.example/inbox/", 405),
         ("POST", "/dav/cal/a@h.example/outbox/", 200),
-        ("POST", "/dav/cal/a@h.example/c/", 405),
+        ("POST", "/dav/card/a@h.example/c/", 405),
         ("MKCOL", "/dav/cal/a@h.example/", 405),
         ("MKCOL", "/dav/files/a@h.example/", 405),
         ("MKCOL", "/dav/files/a@h.example/x/", 200),

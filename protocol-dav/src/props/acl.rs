@@ -5,6 +5,7 @@ use crate::resource::{Kind, Resource};
 /// The privileges of who sees a resource at all, which is its owner.
 pub(super) fn privileges(resource: &Resource<'_>, out: &mut String) -> bool {
     let own: &[&str] = match resource.kind {
+        _ if resource.read_only => &["D:read", "D:read-acl", "D:read-current-user-privilege-set"],
         Kind::Above => &["D:read", "D:read-current-user-privilege-set"],
         Kind::ScheduleInbox => &[
             "D:read",

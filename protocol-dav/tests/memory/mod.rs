@@ -161,7 +161,9 @@ impl Store {
                 Ok(plan::made(false, None, None))
             }
             Plan::Report(report) => self.report(&report),
-            Plan::ScheduleOutbox(_) => Err(Refusal::status(501, "this store schedules nothing")),
+            Plan::ScheduleOutbox(_) | Plan::Publish(_) => {
+                Err(Refusal::status(501, "this store schedules and publishes nothing"))
+            }
         }
     }
 

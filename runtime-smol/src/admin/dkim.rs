@@ -123,6 +123,13 @@ pub(crate) fn records(config: &Config, domain: &Domain) -> Vec<Value> {
             out.push(record(format!("{service}.{name}."), "SRV", format!("0 1 {port} {host}.")));
         }
     }
+    // RFC 6764 §3, §4: an address is enough for a client to find its calendars and contacts.
+    for service in ["_caldavs._tcp", "_carddavs._tcp"] {
+        if let Some(port) = config.ports.https {
+            out.push(record(format!("{service}.{name}."), "SRV", format!("0 1 {port} {host}.")));
+            out.push(record(format!("{service}.{name}."), "TXT", "path=/dav/".into()));
+        }
+    }
     out
 }
 

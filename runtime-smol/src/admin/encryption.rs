@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// Gives a domain's mail the key that its settings say, and seals what is there with it.
-pub(super) async fn follow_domain(storage: &Storage, domain: &Domain) -> Result<Option<Resealed>, Failure> {
+pub(crate) async fn follow_domain(storage: &Storage, domain: &Domain) -> Result<Option<Resealed>, Failure> {
     let key = match &domain.settings.enc_sse_c_key_b64 {
         None => None,
         Some(sealed) => {

@@ -212,7 +212,7 @@ async fn domain_list(storage: &Storage) -> Answer {
     Ok(domains.iter().map(|d| json!({"domain": d.name, "org": names.get(&d.org)})).collect())
 }
 
-pub(super) async fn domain_row(storage: &Storage, domain: &str) -> Result<(Domain, Vec<String>), Failure> {
+pub(super) async fn domain_row(storage: &Storage, domain: &str) -> Result<Domain, Failure> {
     let name = domain_name(domain)?;
     storage.store().domain(&name).await.map_err(|e| explained(&format!("domain {name}"), e))
 }

@@ -3,7 +3,7 @@
 
 pub mod client;
 pub(crate) mod dkim;
-mod encryption;
+pub(crate) mod encryption;
 mod execute;
 pub(crate) mod fields;
 mod frame;

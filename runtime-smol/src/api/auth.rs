@@ -125,6 +125,51 @@ pub async fn authenticate(app: &App, client: Client, fields: Fields<'_>) -> Resu
     Ok(caller)
 }
 
+/// What comes of a log-in for what is a mailbox's own.
+pub enum MailboxAccess {
+    /// It is this one's owner.
+    Granted(Box<Mailbox>),
+    /// It is not said who asks, or the password does not fit.
+    Unknown,
+    /// Somebody could listen.
+    Insecure,
+    /// Too many requests.
+    TooMany,
+    /// It could not be found out now.
+    Unavailable,
+}
+
+/// Finds out whose mailbox a request is about, by its password alone: keys open no mailbox.
+pub async fn authenticate_mailbox(app: &App, client: Client, fields: Fields<'_>) -> MailboxAccess {
+    let (origin, private) = client.origin(&app.config.http_trusted_proxies, &fields);
+    if !private {
+        return MailboxAccess::Insecure;
+    }
+    let authorization = fields.authorization.filter(|text| text.len() <= AUTHORIZATION_MAX);
+    let Some((scheme, rest)) = authorization.and_then(|text| text.split_once(' ')) else {
+        return MailboxAccess::Unknown;
+    };
+    let found = match scheme.eq_ignore_ascii_case("basic") {
+        true => basic(app, rest.trim(), origin, client.tls).await,
+        false => Ok(None),
+    };
+    let mailbox = match found {
+        Ok(Some(Caller { mailbox: Some(mailbox), .. })) => mailbox,
+        Ok(_) => {
+            METRICS.login_failures.add("http");
+            tracing::info!(peer = %origin, "a log-in over HTTP failed");
+            return MailboxAccess::Unknown;
+        }
+        Err(_) => return MailboxAccess::Unavailable,
+    };
+    let name = format!("dav requests mailbox {}", mailbox.id);
+    match count_as(app, name, app.config.rate_limit.dav_requests, origin).await {
+        Ok(()) => MailboxAccess::Granted(Box::new(mailbox)),
+        Err(error) if error.code == Code::RateLimited => MailboxAccess::TooMany,
+        Err(_) => MailboxAccess::Unavailable,
+    }
+}
+
 async fn bearer(app: &App, secret: &str, origin: IpAddr, tls: bool) -> Result<Option<Caller>, ApiError> {
     let storage = &app.storage;
     let Some(key) = storage.api_key_of(secret, storage.store_now()).await? else { return Ok(None) };
@@ -220,21 +265,25 @@ pub async fn again(app: &App, caller: Caller) -> Result<Caller, ApiError> {
     Ok(caller)
 }
 
-/// Counts a request in the window of its key or mailbox, on all nodes together.
+/// Counts a request in the window of the caller's key or mailbox.
 async fn count(app: &App, caller: &Caller) -> Result<(), ApiError> {
-    let rates = &app.config.rate_limit;
-    if !rates.enabled || rates.exempt_networks.contains(caller.origin) {
-        return Ok(());
-    }
     let who = match (&caller.key, &caller.mailbox) {
         (Some(key), _) => format!("key {}", key.id),
         (None, Some(mailbox)) => format!("mailbox {}", mailbox.id),
         (None, None) => format!("org {}", caller.org),
     };
+    count_as(app, format!("api requests {who}"), app.config.rate_limit.api_requests, caller.origin).await
+}
+
+/// Counts a request in the window of this name, on all nodes together.
+async fn count_as(app: &App, name: String, limit: u64, origin: IpAddr) -> Result<(), ApiError> {
+    let rates = &app.config.rate_limit;
+    if !rates.enabled || rates.exempt_networks.contains(origin) {
+        return Ok(());
+    }
     let secs = i64::try_from(rates.window.as_secs()).unwrap_or(i64::MAX);
-    let name = format!("api requests {who}");
     let counter = CounterKey::window(CounterKind::Rate, name, secs, app.storage.store_now());
-    let charge = Charge { counter, amount: 1, limit: rates.api_requests, quota: Quota::Rate };
+    let charge = Charge { counter, amount: 1, limit, quota: Quota::Rate };
     match app.storage.count(charge).await {
         Ok(true) => Ok(()),
         Ok(false) => {

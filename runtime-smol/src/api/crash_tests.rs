@@ -141,6 +141,7 @@ impl Lasting {
             spool_dir: path.join("spool"),
             spool_limit: 1 << 20,
             alone: true,
+            parsed_parts: false,
         };
         let sources = Sources {
             data_dir: Some(path.to_owned()),

@@ -37,11 +37,11 @@ use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::metrics::METRICS;
-use auth::{Caller, Fields, authenticate};
+use auth::{Caller, authenticate};
 use error::{ApiError, Code};
 use graphql::ApiSchema;
 
-pub use auth::Client;
+pub use auth::{Client, Fields, MailboxAccess, authenticate_mailbox};
 pub(crate) use time::parse as read_time;
 pub use webhooks::run as send_events;
 

@@ -12,7 +12,7 @@ use storage::{ApiKey, CounterKey, Domain, DomainSettings, Error, NewApiKey, Org,
 use super::auth::{Caller, Scope};
 use super::directory::{DnsRecord, own_address};
 use super::error::{ApiError, Code};
-use crate::admin::{Context, Failure, Request, domain_name, execute, fields, new_domain, rotate};
+use crate::admin::{Context, Failure, Request, domain_name, encryption, execute, fields, new_domain, rotate};
 use crate::app::App;
 use crate::dns::Resolver;
 
@@ -211,11 +211,13 @@ pub async fn update_domain(
 ) -> Result<Domain, ApiError> {
     caller.needs(Scope::Admin)?;
     let found = own_domain(app, caller, name).await?;
-    changed(app, &found.name, |domain| {
+    let domain = changed(app, &found.name, |domain| {
         let applied = fields::apply(app.storage.keys(), domain, set);
-        applied.map_err(|Failure(why)| ApiError::new(Code::InvalidArgument, why))
+        applied.map(drop).map_err(|Failure(why)| ApiError::new(Code::InvalidArgument, why))
     })
-    .await
+    .await?;
+    encryption::follow_domain(&app.storage, &domain).await.map_err(failed)?;
+    Ok(domain)
 }
 
 /// Says what a domain may send. Needs the scope `operator`.

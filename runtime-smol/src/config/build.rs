@@ -74,6 +74,7 @@ pub(super) fn build(v: &Values, data_dir: PathBuf) -> Config {
             https_port: v.remote_port("MTA_STS_HTTPS_PORT"),
         },
         http_trusted_proxies: v.networks("HTTP_TRUSTED_PROXIES"),
+        http_file_max_bytes: v.uint("DAV_MAX_FILE_BYTES"),
         proxy_protocol_networks: v.networks("PROXY_PROTOCOL_NETWORKS"),
         webhook_allow_private_networks: v.bool("WEBHOOK_ALLOW_PRIVATE_NETWORKS"),
         oidc_issuer: v.some_text("OIDC_ISSUER"),
@@ -185,6 +186,7 @@ fn rate_limit(v: &Values) -> RateLimit {
         transfer_messages: v.uint("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW"),
         submission_messages: v.uint("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW"),
         api_requests: v.uint("HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW"),
+        dav_requests: v.uint("DAV_RATE_LIMIT_REQUESTS_PER_WINDOW"),
         fail_open_on_db_error: v.bool("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR"),
         exempt_networks: v.networks("SMTP_RATE_LIMIT_EXEMPT_NETWORKS"),
     }

@@ -58,6 +58,8 @@ pub struct Config {
     pub mta_sts: MtaSts,
     /// HTTP_TRUSTED_PROXIES.
     pub http_trusted_proxies: Networks,
+    /// DAV_MAX_FILE_BYTES.
+    pub http_file_max_bytes: u64,
     /// PROXY_PROTOCOL_NETWORKS.
     pub proxy_protocol_networks: Networks,
     /// WEBHOOK_ALLOW_PRIVATE_NETWORKS.
@@ -235,6 +237,8 @@ pub struct RateLimit {
     pub submission_messages: u64,
     /// HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW, of one key or mailbox.
     pub api_requests: u64,
+    /// DAV_RATE_LIMIT_REQUESTS_PER_WINDOW, of one mailbox.
+    pub dav_requests: u64,
     pub fail_open_on_db_error: bool,
     pub exempt_networks: Networks,
 }

@@ -140,6 +140,7 @@ impl Variable {
 
 /// A name that begins with one of these is ours: unknown ones are warned about.
 pub const PREFIXES: &[&str] = &[
+    "DAV_",
     "SERVER_",
     "SMTP_",
     "IMAP_",
@@ -326,6 +327,13 @@ pub const VARIABLES: &[Variable] = &[
     v("SMTP_RATE_LIMIT_TRANSFER_MESSAGES_PER_WINDOW", COUNT, "240", "messages on the transfer port"),
     v("SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW", COUNT, "120", "messages on the submission ports"),
     v("HTTP_RATE_LIMIT_REQUESTS_PER_WINDOW", COUNT, "600", "requests of one API key or mailbox over HTTP"),
+    v("DAV_RATE_LIMIT_REQUESTS_PER_WINDOW", COUNT, "6000", "DAV requests of one mailbox"),
+    v(
+        "DAV_MAX_FILE_BYTES",
+        Kind::Uint { min: 1, max: 1_099_511_627_776 },
+        "1073741824",
+        "octets of a file that is kept over DAV",
+    ),
     v("SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR", Kind::Bool, "true", "without a database nothing is limited"),
     v("SMTP_RATE_LIMIT_EXEMPT_NETWORKS", Kind::Networks, "", "networks that are not counted"),
     v("SMTP_REQUIRE_SPF_PASS", Kind::Bool, "true", "mail without an SPF pass is refused"),

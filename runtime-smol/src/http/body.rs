@@ -15,6 +15,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 const PIECE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a client may take for a whole body.
 const BODY_LIMIT: Duration = Duration::from_secs(300);
+/// How long a client may take for a file.
+const FILE_LIMIT: Duration = Duration::from_secs(600);
 /// Octets of a response that are read at a time.
 const PIECE: usize = 16 * 1024;
 
@@ -36,6 +38,11 @@ impl Inbound {
             piece_late: Timer::after(PIECE_LIMIT),
             late: Timer::after(BODY_LIMIT),
         }
+    }
+
+    /// The same for what may be a large file.
+    pub fn of_file(body: Incoming) -> Inbound {
+        Inbound { late: Timer::after(FILE_LIMIT), ..Inbound::new(body) }
     }
 
     /// Waits for the next octets; none only at the end.

@@ -23,6 +23,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use crate::api::{self, Api, Client};
+use crate::dav::Dav;
 use crate::metrics::METRICS;
 use crate::net::{Incoming, Session, Socket};
 use crate::task;
@@ -55,6 +56,7 @@ pub const REFUSAL: &[u8] =
 pub struct Http {
     app: tide::Server<routes::State>,
     api: Option<Arc<Api>>,
+    dav: Option<Arc<Dav>>,
     tls: Arc<ServerTls>,
 }
 
@@ -65,7 +67,12 @@ impl Http {
         if let Some(api) = &api {
             api.mount(&mut app);
         }
-        Http { app, api, tls }
+        Http { app, api, dav: None, tls }
+    }
+
+    /// And with DAV.
+    pub fn with_dav(self, dav: Arc<Dav>) -> Http {
+        Http { dav: Some(dav), ..self }
     }
 
     /// Serves one connection to its end.
@@ -157,6 +164,11 @@ impl Http {
         {
             return switched(upgraded);
         }
+        if let Some(dav) = &self.dav
+            && Dav::answers(request.uri().path())
+        {
+            return answer_dav(dav, request, client).await;
+        }
         let mut request = to_tide(request)?;
         request.ext_mut().insert(client);
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
@@ -176,6 +188,25 @@ impl Http {
         }
         Ok(out)
     }
+}
+
+/// DAV has methods, bodies and answers of its own.
+async fn answer_dav(
+    dav: &Dav,
+    request: Request<HyperBody>,
+    client: Client,
+) -> Result<Response<Outbound>, StatusCode> {
+    let (head, body) = request.into_parts();
+    let announced = body.size_hint().lower();
+    let answer = dav.answer(&head, announced, Inbound::of_file(body), client).await;
+    let mut out = Response::new(Outbound::new(answer.body));
+    *out.status_mut() = StatusCode::from_u16(answer.status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            out.headers_mut().append(name, value);
+        }
+    }
+    Ok(out)
 }
 
 /// The answer to a request for a WebSocket (RFC 6455 §4.2.2).

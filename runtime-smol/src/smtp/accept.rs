@@ -4,7 +4,9 @@
 use std::sync::atomic::Ordering;
 
 use protocol_core::Timestamp;
+use protocol_core::address::Canonical;
 use protocol_core::auth::Iprev;
+use protocol_core::message::from::from_addresses;
 use protocol_core::message::{Edit, Flags as Noticed, Structure};
 use protocol_core::time::Duration;
 use protocol_smtp::limits::OWN_RECEIVED_LOOP;
@@ -19,7 +21,7 @@ use tracing::Instrument;
 use super::bodies::{Form, Forms};
 use super::copies::Copies;
 use super::forward;
-use super::header::header_of;
+use super::header::{header_of, written};
 use super::idempotency;
 use super::limits::Quotas;
 use super::origin::Origin;
@@ -27,6 +29,7 @@ use super::repeats::fingerprint;
 use super::session::Connection;
 use super::transaction::{Incoming, Transaction};
 use crate::config::is_hostname;
+use crate::dav::imip;
 use crate::logging;
 use crate::metrics::METRICS;
 use crate::wire::{monotonic_now, wall_now};
@@ -138,6 +141,16 @@ impl Connection {
             Err(error) => return Err(storage_failed(error)),
         }
         METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
+        if judged.place == Place::Inbox
+            && let Some(from) = self.known_author(&header, judged.author)
+        {
+            let mailboxes =
+                transaction.deliveries().into_iter().map(|(mailbox, _)| mailbox.clone()).collect();
+            // It is accepted: what its calendar part comes to is no reason to say anything else.
+            if let Ok(Some(text)) = imip::message_in(spool, structure).await {
+                imip::take(&self.app, mailboxes, text, from.to_string());
+            }
+        }
         if self.app.repeats.is_repeat(transaction, &hasher, monotonic_now()) {
             // The client did not hear our 250, or sends twice on purpose: both are delivered, and counted.
             METRICS.messages_repeated.fetch_add(1, Ordering::Relaxed);
@@ -150,6 +163,17 @@ impl Connection {
             self.app.logged.notify(usize::MAX);
         }
         Ok(id)
+    }
+
+    /// The one author of a message: of what is submitted the account has been checked to be theirs.
+    fn known_author(&self, header: &[u8], proved: Option<Canonical>) -> Option<Canonical> {
+        if self.account.is_none() {
+            return proved;
+        }
+        match from_addresses(header, false).ok()?.as_slice() {
+            [author] => written(author),
+            _ => None,
+        }
     }
 
     /// A bounce that comes back to a sender we rewrote goes on to the original sender.

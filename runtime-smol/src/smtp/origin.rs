@@ -82,12 +82,20 @@ pub(super) struct Judged {
     /// Whether the reverse-path is its owner's: what is sent to it unasked reaches nobody who has nothing to do with
     /// the message.
     pub sender_is_known: bool,
+    /// The one author, when their domain vouches for the message.
+    pub author: Option<Canonical>,
 }
 
 impl Judged {
     /// Of mail that is not judged.
     fn nothing() -> Judged {
-        Judged { place: Place::Inbox, fields: Vec::new(), keeps_results: false, sender_is_known: true }
+        Judged {
+            place: Place::Inbox,
+            fields: Vec::new(),
+            keeps_results: false,
+            sender_is_known: true,
+            author: None,
+        }
     }
 }
 
@@ -184,7 +192,8 @@ impl Connection {
             let spf = said.spf();
             let place = policy::message(&terms, &spf, &said.message())?;
             let sender_is_known = spf.result == SpfResult::Pass;
-            return Ok(Judged { place, fields: Vec::new(), keeps_results: true, sender_is_known });
+            let author = proved_author(header, &spf, &said.message());
+            return Ok(Judged { place, fields: Vec::new(), keeps_results: true, sender_is_known, author });
         }
         let found = verify(&self.app, spool, header, &spf, terms.null_sender).await?;
         count(&found);
@@ -196,7 +205,9 @@ impl Connection {
         let iprev = iprev.map(|iprev| (ip, iprev));
         let mut fields = trace::authentication_results(own, iprev, &spf, &transaction.sender, &found);
         fields.extend(trace::received_spf(own, &spf, &transaction.sender, helo, ip));
-        Ok(Judged { place, fields, keeps_results: false, sender_is_known: spf.result == SpfResult::Pass })
+        let author = proved_author(header, &spf, &found);
+        let sender_is_known = spf.result == SpfResult::Pass;
+        Ok(Judged { place, fields, keeps_results: false, sender_is_known, author })
     }
 
     /// Notes for DMARC reports what was found and what became of it.
@@ -283,6 +294,26 @@ async fn verify(
         now_secs: wall_now().secs(),
     };
     Ok(app.verifier.message(permit, message).await)
+}
+
+/// The author of a message that has one, when their domain vouches for it: by DMARC, by a signature of that very domain,
+/// or as the domain that SPF allows to send.
+fn proved_author(header: &[u8], spf: &Spf, found: &MessageResults) -> Option<Canonical> {
+    let from = from_addresses(header, false).ok()?;
+    let [author] = from.as_slice() else { return None };
+    let author = written(author)?;
+    let signed = |dkim: &protocol_core::auth::Dkim| {
+        dkim.result == DkimResult::Pass && dkim.domain.eq_ignore_ascii_case(author.domain())
+    };
+    let sent = spf.result == SpfResult::Pass
+        && spf.identity == SpfIdentity::MailFrom
+        && spf.domain.eq_ignore_ascii_case(author.domain());
+    let proved = match found.dmarc.result {
+        DmarcResult::Pass => true,
+        DmarcResult::Fail => false,
+        _ => sent || found.dkim.iter().any(signed),
+    };
+    proved.then_some(author)
 }
 
 /// The installation's requirements, each overridden by the recipient's domain where that says something.

@@ -4,6 +4,7 @@
 mod api;
 mod cache;
 mod commit;
+mod dav;
 mod directory;
 mod folders;
 mod hooks;

@@ -25,6 +25,7 @@ impl<R: Rows> Engine<R> {
                 self.rows.pause(tries).await;
                 continue;
             };
+            let octets = octets.saturating_add(self.rows.dav_used(mailbox).await?);
             if wrong.is_empty() && row.mailbox.used_bytes == octets {
                 return Ok(false);
             }

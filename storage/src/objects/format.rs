@@ -96,6 +96,8 @@ pub enum Place {
         /// Its jobs as they were queued.
         jobs: Vec<EnvelopeJob>,
     },
+    /// A file of its mailbox's tree. Where it is and what it is called, its rows say alone.
+    File,
 }
 
 /// A job as it was queued, from which it can be queued again.

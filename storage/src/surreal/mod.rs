@@ -1,6 +1,7 @@
 //! The rows in SurrealDB: embedded in this process (`surrealkv://`, `mem://`) or on a server (`ws://`, `wss://`).
 
 mod call;
+mod dav;
 mod lately;
 mod read;
 mod rows;

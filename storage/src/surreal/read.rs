@@ -10,8 +10,9 @@ use surrealdb_types::{Value, Variables};
 use super::SurrealRows;
 use super::rows as codec;
 use super::value::*;
-use super::{slots, write};
+use super::{dav, slots, write};
 use crate::api::LogRow;
+use crate::dav::{DavGone, DavKey, DavMail, DavNode, DavOwner, DavTable, DavText};
 use crate::error::{Error, Result};
 use crate::rows::*;
 use crate::slots::{SlotKey, SlotRow, SlotTable};
@@ -477,6 +478,68 @@ impl Rows for SurrealRows {
         let query = "SELECT id FROM mta_sts WHERE expires < $before LIMIT $limit";
         let bound = bind([("before", signed(before.0)), ("limit", int(limit as u64))]);
         many("mta_sts", self.calls.read(query, bound).await?, |mut row| row.key_text())
+    }
+
+    async fn dav_owner(&self, mailbox: MailboxId) -> Result<Option<DavOwner>> {
+        let bound = bind([("id", dav::owner_key(mailbox))]);
+        one("dav_owner", self.calls.read("SELECT * FROM $id", bound).await?, dav::read_owner)
+    }
+
+    async fn dav_nodes(&self, keys: &[DavKey]) -> Result<Vec<DavNode>> {
+        let ids = list(keys.iter().map(dav::node_key));
+        many("dav", self.calls.read("SELECT * FROM $ids", bind([("ids", ids)])).await?, dav::read_node)
+    }
+
+    async fn dav_members(
+        &self,
+        of: (DavTable, MailboxId, u64),
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<DavNode>> {
+        let bound = bind([("rows", dav::members(of, after)), ("limit", int(limit as u64))]);
+        let value = self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?;
+        many("dav", value, dav::read_node)
+    }
+
+    async fn dav_changes(&self, of: (DavTable, MailboxId, u64), since: u64) -> Result<Vec<(u64, DavKey)>> {
+        let bound = bind([("rows", dav::members(of, None)), ("since", int(since))]);
+        let value = self.calls.read("SELECT id, changed FROM $rows WHERE changed > $since", bound).await?;
+        many("dav", value, |mut row| Ok((row.int("changed")?, dav::read_key(&mut row)?)))
+    }
+
+    async fn dav_texts(&self, mailbox: MailboxId, ids: &[u64]) -> Result<Vec<DavText>> {
+        let ids = list(ids.iter().map(|id| dav::text_key(mailbox, *id)));
+        many("dav_text", self.calls.read("SELECT * FROM $ids", bind([("ids", ids)])).await?, dav::read_text)
+    }
+
+    async fn dav_gone(&self, mailbox: MailboxId, parent: u64, since: u64) -> Result<Vec<DavGone>> {
+        let rows = dav::gone_range(mailbox, parent, since.saturating_add(1), u64::MAX);
+        many(
+            "dav_gone",
+            self.calls.read("SELECT * FROM $rows", bind([("rows", rows)])).await?,
+            dav::read_gone,
+        )
+    }
+
+    async fn dav_uids(&self, mailbox: MailboxId, uid: Id) -> Result<Vec<DavKey>> {
+        let bound = bind([("rows", dav::uids(mailbox, uid))]);
+        many("dav_uid", self.calls.read("SELECT * FROM $rows", bound).await?, dav::read_uid)
+    }
+
+    async fn dav_mails(&self, limit: usize) -> Result<Vec<DavMail>> {
+        let bound = bind([("limit", int(limit as u64))]);
+        many("dav_mail", self.calls.read("SELECT * FROM dav_mail LIMIT $limit", bound).await?, dav::read_mail)
+    }
+
+    async fn dav_used(&self, mailbox: MailboxId) -> Result<u64> {
+        let mut bound = Variables::new();
+        let mut names = Vec::new();
+        for (n, table) in DavTable::ALL.into_iter().enumerate() {
+            names.push(format!("$t{n}"));
+            bound.insert(format!("t{n}"), all_of(table.name(), mailbox.0));
+        }
+        let query = format!("RETURN math::sum(SELECT VALUE size FROM {})", names.join(", "));
+        as_int("dav", &self.calls.read(query, bound).await?)
     }
 }
 

@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 6;
+pub const VERSION: u64 = 7;
 
 /// How often opening tries again after another instance that opens at the same time was first.
 const STARTS_MAX: u32 = 50;
 
 /// What each version adds to the one before it.
 const MIGRATIONS: [&str; VERSION as usize] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -233,6 +233,78 @@ DEFINE FIELD IF NOT EXISTS record ON api_log TYPE string;
 const VERSION_6: &str = "
 DEFINE FIELD IF NOT EXISTS told ON mailbox TYPE option<bool>;
 DEFINE FIELD IF NOT EXISTS trace ON outbound_queue TYPE option<string>;
+";
+
+/// Collections and what is in them: nodes in a table for each kind of them, `event:[mailbox, collection, name's hash]`,
+/// what guards a mailbox's tree, content, removals, UIDs, and mails to be sent.
+const VERSION_7: &str = "
+DEFINE TABLE IF NOT EXISTS dav_owner SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON dav_owner TYPE int;
+DEFINE FIELD IF NOT EXISTS last ON dav_owner TYPE int;
+DEFINE TABLE IF NOT EXISTS dav_home SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS node ON dav_home TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON dav_home TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON dav_home TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON dav_home TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON dav_home TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON dav_home TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON dav_home TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON dav_home TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON dav_home TYPE bytes;
+DEFINE FIELD IF NOT EXISTS node ON calendar TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON calendar TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON calendar TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON calendar TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON calendar TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON calendar TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON calendar TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON calendar TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON calendar TYPE bytes;
+DEFINE FIELD IF NOT EXISTS node ON event TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON event TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON event TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON event TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON event TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON event TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON event TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON event TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON event TYPE bytes;
+DEFINE FIELD IF NOT EXISTS node ON address_book TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON address_book TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON address_book TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON address_book TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON address_book TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON address_book TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON address_book TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON address_book TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON address_book TYPE bytes;
+DEFINE FIELD IF NOT EXISTS node ON contact TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON contact TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON contact TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON contact TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON contact TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON contact TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON contact TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON contact TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON contact TYPE bytes;
+DEFINE FIELD IF NOT EXISTS node ON file TYPE int;
+DEFINE FIELD IF NOT EXISTS changed ON file TYPE int;
+DEFINE FIELD IF NOT EXISTS members_changed ON file TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_removed ON file TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS members_forgotten ON file TYPE option<int>;
+DEFINE FIELD IF NOT EXISTS size ON file TYPE int;
+DEFINE FIELD IF NOT EXISTS object ON file TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS uid ON file TYPE option<string>;
+DEFINE FIELD IF NOT EXISTS meta ON file TYPE bytes;
+DEFINE TABLE IF NOT EXISTS dav_text SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS text ON dav_text TYPE bytes;
+DEFINE TABLE IF NOT EXISTS dav_gone SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS name ON dav_gone TYPE bytes;
+DEFINE TABLE IF NOT EXISTS dav_uid SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS kind ON dav_uid TYPE string;
+DEFINE FIELD IF NOT EXISTS name ON dav_uid TYPE string;
+DEFINE TABLE IF NOT EXISTS dav_mail SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS mail ON dav_mail TYPE bytes;
 ";
 
 const META: &str = "

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use surrealdb_types::{Value, Variables};
 
 use super::value::*;
-use super::{rows, slots};
+use super::{dav, rows, slots};
 use crate::error::Result;
 use crate::rows::Writes;
 use crate::types::{MailboxId, OrgId};
@@ -65,6 +65,9 @@ impl Transaction {
         for write in writes.slots.iter().filter(|write| write.rev > 0) {
             guards.push((slots::key(&write.key), write.rev));
         }
+        for owner in writes.dav.owners.iter().filter(|owner| owner.rev > 0) {
+            guards.push((dav::owner_key(owner.mailbox), owner.rev));
+        }
         self.absent(writes);
         if guards.is_empty() {
             return;
@@ -76,11 +79,13 @@ impl Transaction {
         self.bound.insert("revs", list(revs));
     }
 
-    /// Small rows that were not there must not be there. They are made below, so that of two who make them one
+    /// Small rows and trees that were not there must not be there. They are made below, so that of two who make them one
     /// conflicts.
     fn absent(&mut self, writes: &Writes) {
         let new = writes.slots.iter().filter(|write| write.rev == 0).map(|write| slots::key(&write.key));
         let statement = "IF array::len(SELECT VALUE id FROM $absent) > 0 { THROW 'inbox:stale' };";
+        let trees = writes.dav.owners.iter().filter(|owner| owner.rev == 0);
+        let new = new.chain(trees.map(|owner| dav::owner_key(owner.mailbox)));
         self.each("absent", statement, new.collect());
     }
 
@@ -135,12 +140,13 @@ impl Transaction {
         self.each("credentials", set, credentials.collect());
         for (n, row) in writes.mailboxes_gone.iter().enumerate() {
             let first = id(row.mailbox.id.0);
-            for table in ["object", "subscription"] {
+            for table in ["object", "subscription"].into_iter().chain(dav::tables()) {
                 let all = range2(table, &first, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
                 self.delete_range(&format!("all_{table}_{n}"), all);
             }
         }
         let gone = || writes.mailboxes_gone.iter().map(|row| &row.mailbox);
+        self.delete("dav_owner", gone().map(|m| dav::owner_key(m.id)).collect());
         let key = |org: OrgId, mailbox: MailboxId| record("administrator", key2(id(org.0), id(mailbox.0)));
         let new = writes.administrators.iter().map(|(org, mailbox)| {
             object([("id", key(*org, *mailbox)), ("mailbox", record("mailbox", mailbox.to_string()))])
@@ -242,6 +248,36 @@ impl Transaction {
         Ok(())
     }
 
+    /// What goes first: another row may come in its place.
+    fn dav(&mut self, writes: &Writes) {
+        let writes = &writes.dav;
+        self.delete("dav_node", writes.nodes_gone.iter().map(dav::node_key).collect());
+        self.delete("dav_text", writes.texts_gone.iter().map(|(of, id)| dav::text_key(*of, *id)).collect());
+        self.delete("dav_uid", writes.uids_gone.iter().map(|(uid, key)| dav::uid_key(*uid, key)).collect());
+        self.delete("dav_mail", writes.mails_gone.iter().map(|(of, n)| dav::mail_key(*of, *n)).collect());
+        for (n, (mailbox, parent, last)) in writes.history_gone.iter().enumerate() {
+            self.delete_range(&format!("dav_gone_{n}"), dav::gone_range(*mailbox, *parent, 0, *last));
+        }
+        let owners = writes.owners.iter().map(dav::owner).collect();
+        let nodes = writes.nodes.iter().map(dav::node).collect();
+        let texts = writes.texts.iter().map(dav::text_row).collect();
+        let history = writes.history.iter().map(dav::gone).collect();
+        let uids = writes.uids.iter().map(|(uid, key)| dav::uid(*uid, key)).collect();
+        let mails = writes.mails.iter().map(dav::mail).collect();
+        let tables = [
+            ("dav_owners", owners),
+            ("dav_nodes", nodes),
+            ("dav_texts", texts),
+            ("dav_history", history),
+            ("dav_uids", uids),
+            ("dav_mails", mails),
+        ];
+        for (name, rows) in tables {
+            let set = format!("FOR $row IN ${name} {{ UPSERT $row.id CONTENT $row RETURN NONE }};");
+            self.each(name, &set, rows);
+        }
+    }
+
     /// A policy that another node fetched later stays.
     fn policies(&mut self, writes: &Writes) {
         let statement = "FOR $row IN $mta_sts {
@@ -267,5 +303,6 @@ pub fn transaction(writes: &Writes) -> Result<Option<Transaction>> {
     transaction.jobs(writes)?;
     transaction.policies(writes);
     transaction.slots(writes)?;
+    transaction.dav(writes);
     Ok(if transaction.text.is_empty() { None } else { Some(transaction) })
 }

@@ -4,6 +4,7 @@
 mod api;
 mod claims;
 mod compare;
+mod dav;
 mod directory;
 mod durable;
 mod figures;
@@ -128,6 +129,14 @@ against_all_stores! {
     policies:
         policies_are_kept_by_domain_and_the_later_one_stays,
         policies_come_due_in_order_and_go_when_they_have_expired;
+    dav:
+        a_tree_is_guarded_by_its_owner,
+        members_content_and_removals_are_told,
+        trees_and_mail_share_a_quota,
+        files_share_their_objects,
+        changes_of_two_trees_are_one,
+        old_removals_are_forgotten,
+        a_tree_goes_with_its_mailbox;
 }
 
 fn memory() -> Arc<dyn Store> {

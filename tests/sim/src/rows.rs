@@ -80,4 +80,13 @@ reads! {
     policy(domain: &str) -> Option<StoredPolicy>;
     policies_due(now: Timestamp, limit: usize) -> Vec<StoredPolicy>;
     policies_expired(before: Timestamp, limit: usize) -> Vec<String>;
+    dav_owner(mailbox: MailboxId) -> Option<DavOwner>;
+    dav_nodes(keys: &[DavKey]) -> Vec<DavNode>;
+    dav_members(of: (DavTable, MailboxId, u64), after: Option<Id>, limit: usize) -> Vec<DavNode>;
+    dav_changes(of: (DavTable, MailboxId, u64), since: u64) -> Vec<(u64, DavKey)>;
+    dav_texts(mailbox: MailboxId, ids: &[u64]) -> Vec<DavText>;
+    dav_gone(mailbox: MailboxId, parent: u64, since: u64) -> Vec<DavGone>;
+    dav_uids(mailbox: MailboxId, uid: Id) -> Vec<DavKey>;
+    dav_mails(limit: usize) -> Vec<DavMail>;
+    dav_used(mailbox: MailboxId) -> u64;
 }
