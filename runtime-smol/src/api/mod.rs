@@ -74,6 +74,16 @@ impl Api {
         matches!(path, "/graphql" | "/v1/emails")
     }
 
+    /// The methods of a path that is there, for whoever asked by another one (RFC 9110 §15.5.6).
+    pub fn methods(path: &str) -> &'static str {
+        match path {
+            "/graphql" => "GET, POST",
+            "/v1/emails" => "POST",
+            path if path.starts_with("/v1/emails/") && path.ends_with("/cancel") => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
     /// Answers a request for a WebSocket, before anything else looks at it. None: it is no such request.
     pub(crate) async fn upgrade<B>(
         self: &Arc<Self>,
@@ -179,9 +189,7 @@ impl Api {
     /// link on any page can do (HG6).
     async fn page<S>(self: Arc<Self>, request: Request<S>) -> tide::Result {
         if request.url().query().is_some() {
-            let mut response = Response::new(StatusCode::MethodNotAllowed);
-            response.insert_header("allow", "POST");
-            return Ok(response);
+            return Ok(Response::builder(StatusCode::MethodNotAllowed).header("allow", "POST").build());
         }
         if !self.is_anonymous(&request)
             && let Err(error) = self.caller(&request).await

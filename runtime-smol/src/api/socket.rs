@@ -157,6 +157,10 @@ pub async fn speak(
         };
         let message = match future::or(next, future::or(stop, quiet)).await {
             Next::Answer(Some(WsMessage::Text(text))) => Message::text(text),
+            // The library's word for a log-in that failed; the protocol has one of its own.
+            Next::Answer(Some(WsMessage::Close(1002, _))) if !known.load(Ordering::SeqCst) => {
+                close(4403, "Forbidden")
+            }
             Next::Answer(Some(WsMessage::Close(code, reason))) => close(code, &reason),
             Next::Answer(None) => break,
             Next::Stop => close(1001, "the server is stopping"),

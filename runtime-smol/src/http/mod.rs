@@ -17,7 +17,7 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsAcceptor;
 use hyper::body::{Body, Incoming as HyperBody};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -169,6 +169,7 @@ impl Http {
         {
             return answer_dav(dav, request, client).await;
         }
+        let path = request.uri().path().to_owned();
         let mut request = to_tide(request)?;
         request.ext_mut().insert(client);
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
@@ -176,6 +177,9 @@ impl Http {
         let mut out = Response::new(Outbound::new(response.take_body()));
         let status: u16 = response.status().into();
         *out.status_mut() = StatusCode::from_u16(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        if status == StatusCode::METHOD_NOT_ALLOWED.as_u16() && response.header("allow").is_none() {
+            out.headers_mut().insert(ALLOW, HeaderValue::from_static(Api::methods(&path)));
+        }
         for (name, values) in response.iter() {
             let Ok(name) = hyper::header::HeaderName::try_from(name.as_str()) else { continue };
             // hyper counts the octets of the body itself.

@@ -113,10 +113,10 @@ impl Domain {
     async fn dns_records(
         &self,
         context: &Context<'_>,
-        #[graphql(default, desc = "Look up which are published.")] check: bool,
+        #[graphql(desc = "Look up which are published.")] check: Option<bool>,
     ) -> async_graphql::Result<Vec<DnsRecord>> {
         let (app, _) = parts(context)?;
-        let records = directory::records(app, &self.0, check).await;
+        let records = directory::records(app, &self.0, check.unwrap_or_default()).await;
         Ok(records.into_iter().map(DnsRecord::from).collect())
     }
 }
@@ -279,13 +279,22 @@ impl DirectoryMutation {
         context: &Context<'_>,
         #[graphql(desc = "Its address.")] address: String,
         #[graphql(desc = "The password that lets its owner in.", secret)] password: String,
-        #[graphql(default, desc = "The name of whoever has it.")] name: String,
+        #[graphql(desc = "The name of whoever has it.")] name: Option<String>,
         #[graphql(desc = "Octets it may hold; absent: its domain's limit, or none.")] quota_bytes: Option<
             u64,
         >,
     ) -> async_graphql::Result<Mailbox> {
         let (app, caller) = parts(context)?;
-        Ok(directory::create_mailbox(app, caller, &address, &password, &name, quota_bytes).await?.into())
+        Ok(directory::create_mailbox(
+            app,
+            caller,
+            &address,
+            &password,
+            &name.unwrap_or_default(),
+            quota_bytes,
+        )
+        .await?
+        .into())
     }
 
     /// Changes a mailbox; what is not named stays. Needs the scope `admin`.

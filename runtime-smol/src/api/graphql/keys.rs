@@ -176,15 +176,17 @@ impl KeyMutation {
         context: &Context<'_>,
         #[graphql(desc = "What people call it.")] name: String,
         #[graphql(desc = "What it lets its bearer do.")] scopes: Vec<KeyScope>,
-        #[graphql(default, desc = "Domains and addresses it may send for; none: all of the organisation's.")]
-        senders: Vec<String>,
-        #[graphql(default, desc = "Networks it may be used from; none: everywhere.")] networks: Vec<String>,
+        #[graphql(desc = "Domains and addresses it may send for; none: all of the organisation's.")]
+        senders: Option<Vec<String>>,
+        #[graphql(desc = "Networks it may be used from; none: everywhere.")] networks: Option<Vec<String>>,
         #[graphql(desc = "From then on it is worth nothing.")] expires_at: Option<DateTime>,
-        #[graphql(default, desc = "What is sent with it is never delivered.")] test: bool,
+        #[graphql(desc = "What is sent with it is never delivered.")] test: Option<bool>,
     ) -> async_graphql::Result<NewApiKey> {
         let (app, caller) = parts(context)?;
         let scopes = KeyScope::all_of(&scopes);
         let expires = expires_at.map(|time| time.0);
+        let (senders, networks) = (senders.unwrap_or_default(), networks.unwrap_or_default());
+        let test = test.unwrap_or_default();
         let wanted = keys::Wanted { name, scopes, senders, networks, expires, test };
         Ok(keys::create(app, caller, wanted).await?.into())
     }

@@ -134,7 +134,7 @@ impl TemplateMutation {
         #[graphql(desc = "The subject; {{ name }} is the place of a variable.")] subject: String,
         #[graphql(desc = "The body as plain text.")] text_body: Option<String>,
         #[graphql(desc = "The body as HTML; what is put into it is escaped.")] html_body: Option<String>,
-        #[graphql(default, desc = "What can be put into it.")] variables: Vec<VariableInput>,
+        #[graphql(desc = "What can be put into it.")] variables: Option<Vec<VariableInput>>,
     ) -> async_graphql::Result<Template> {
         let (app, caller) = parts(context)?;
         let kind = |wanted: VariableType| {
@@ -148,7 +148,7 @@ impl TemplateMutation {
             subject,
             text: text_body,
             html: html_body,
-            variables: variables.into_iter().map(variable).collect(),
+            variables: variables.unwrap_or_default().into_iter().map(variable).collect(),
         };
         Ok(templates::save(app, caller, wanted).await?.into())
     }

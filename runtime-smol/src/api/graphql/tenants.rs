@@ -270,10 +270,10 @@ impl TenantMutation {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "The domain.")] name: String,
-        #[graphql(default, desc = "Look now whether the records are published, and let the new keys sign.")]
-        finish: bool,
+        #[graphql(desc = "Look now whether the records are published, and let the new keys sign.")]
+        finish: Option<bool>,
     ) -> async_graphql::Result<Domain> {
         let (app, caller) = parts(context)?;
-        Ok(Domain(tenants::rotate_keys(app, caller, &name, finish).await?))
+        Ok(Domain(tenants::rotate_keys(app, caller, &name, finish.unwrap_or_default()).await?))
     }
 }

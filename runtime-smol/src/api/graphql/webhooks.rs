@@ -97,13 +97,13 @@ impl WebhookMutation {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "An address that begins with https:// and names a host.")] url: String,
-        #[graphql(default, desc = "Types of events; none: all.")] types: Vec<EventType>,
+        #[graphql(desc = "Types of events; none: all.")] types: Option<Vec<EventType>>,
         #[graphql(desc = "The address of a mailbox, to be told of what arrives there only.")] mailbox: Option<
             String,
         >,
     ) -> async_graphql::Result<NewWebhook> {
         let (app, caller) = parts(context)?;
-        let kinds = types.into_iter().map(Kind::from).collect();
+        let kinds = types.unwrap_or_default().into_iter().map(Kind::from).collect();
         let wanted = webhooks::Wanted { url: Some(url), kinds: Some(kinds), enabled: None, mailbox };
         Ok(webhooks::create(app, caller, wanted).await?.into())
     }
