@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Inbox, Raw, free_port, have, http_get};
+use crate::dav::{Person, event};
+use crate::harness::{Inbox, Raw, eventually, free_port, have, http_get};
 use crate::signing::Helper;
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../message-auth/tests/keys");
@@ -401,4 +402,35 @@ fn si34_aggregate_reports_go_to_those_who_ask_and_agree_and_are_read() {
     assert_eq!(report["rows"], json!([row]));
     let queue = world.inbox.cli_json(&["queue", "list", "--json"]);
     assert_eq!(queue[0]["recipients"][0]["address"], "dmarc@strict.test", "{queue}");
+}
+
+#[test]
+fn dv13_an_invitation_counts_when_its_domain_vouches_for_it() {
+    if !have(&TOOLS) {
+        return;
+    }
+    let world = World::new(&[]);
+    let alice = Person::new(&world.inbox, "alice");
+    let invite = |uid: &str, author: &str, organizer: &str| {
+        let people =
+            format!("ORGANIZER:mailto:{organizer}\r\nATTENDEE;PARTSTAT=NEEDS-ACTION:mailto:{ALICE}\r\n");
+        let calendar =
+            event(uid, "By mail", &people).replace("BEGIN:VEVENT", "METHOD:REQUEST\r\nBEGIN:VEVENT");
+        let message = format!(
+            "From: <{author}>\r\nTo: <{ALICE}>\r\nSubject: {uid}\r\nMIME-Version: 1.0\r\n\
+             Content-Type: text/calendar; method=REQUEST; charset=utf-8\r\n\r\n{calendar}"
+        );
+        assert!(world.send("u@pass.test", &[ALICE], &message).starts_with("250"), "{uid}");
+    };
+    // The envelope's domain vouches for itself alone, and an author for no other organizer.
+    invite("other-domain", "boss@none.test", "boss@none.test");
+    invite("other-organizer", "boss@pass.test", "chief@pass.test");
+    invite("good", "boss@pass.test", "boss@pass.test");
+    let calendar = alice.cal("default/");
+    let there = || alice.propfind(&calendar, "1", "<D:getetag/>").matches(".ics</D:href>").count();
+    eventually(Duration::from_secs(20), "the invitation is taken", || there() == 1);
+    let query = "<C:calendar-query xmlns:C=\"urn:ietf:params:xml:ns:caldav\" xmlns:D=\"DAV:\"><D:prop><C:calendar-data/></D:prop>\
+         <C:filter><C:comp-filter name=\"VCALENDAR\"/></C:filter></C:calendar-query>";
+    let text = alice.ask("REPORT", &calendar, &[("Depth", "1")], query.as_bytes()).text();
+    assert!(text.contains("UID:good") && !text.contains("METHOD"), "{text}");
 }

@@ -13,8 +13,9 @@ pub use tree::{DavDraft, DavFile, DavTree};
 
 use crate::types::{Id, MailboxId, MessageId};
 
-/// Nodes that one change writes or removes at most.
-pub const DAV_NODES_AT_ONCE_MAX: usize = 50_000;
+/// Nodes that one change writes or removes at most: the database removes some hundred in a second on a busy machine, and
+/// a transaction that is not answered within a minute ends the process.
+pub const DAV_NODES_AT_ONCE_MAX: usize = 10_000;
 /// Removals that a collection remembers at least; twice as many are kept at most. A client that saw an older state
 /// reads all of the collection again.
 pub const DAV_HISTORY_MAX: u64 = 5_000;
