@@ -96,7 +96,7 @@ impl Dav {
         }
         let mailbox = match self.mailbox(request, client).await {
             Ok(mailbox) => mailbox,
-            Err(answer) => return answer,
+            Err(answer) => return *answer,
         };
         let fields: Vec<(&str, &[u8])> =
             request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -134,7 +134,7 @@ impl Dav {
     }
 
     /// Who asks.
-    async fn mailbox(&self, request: &Parts, client: Client) -> Result<Mailbox, Answer> {
+    async fn mailbox(&self, request: &Parts, client: Client) -> Result<Mailbox, Box<Answer>> {
         let field = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
         let fields = Fields {
             authorization: field("authorization"),
@@ -148,7 +148,7 @@ impl Dav {
                 let refusal = Refusal::status(401, "give a mailbox's address and password");
                 let mut answer = Answer::from(refusal.response());
                 answer.headers.push(("www-authenticate", CHALLENGE.to_owned()));
-                return Err(answer);
+                return Err(Box::new(answer));
             }
             // Who asked without TLS is not made to send a password.
             MailboxAccess::Insecure => Refusal::status(403, "passwords are taken over TLS only"),
@@ -159,7 +159,7 @@ impl Dav {
         if matches!(answer.status, 429 | 503) {
             answer.headers.push(("retry-after", "10".to_owned()));
         }
-        Err(answer)
+        Err(Box::new(answer))
     }
 
     async fn carry_out<B>(

@@ -87,7 +87,7 @@ pub async fn publish(
     node.dead.retain(|property| property.name != name());
     node.meta.public = None;
     if publish.on {
-        let number = draft.next();
+        let number = draft.number();
         let link = Link::of(storage, session.mailbox.id, node.row.id, number);
         let mut url = String::new();
         protocol_dav::xml::escape_text(&format!("{base}{}", link.path()), &mut url);

@@ -273,7 +273,7 @@ impl Delivery {
             Received::InboxOnly => {}
             Received::Store { text, new_schedule_tag } => self.store(text, &uid, new_schedule_tag).await?,
         }
-        self.to_inbox(text, &uid).await?;
+        self.show_in_inbox(text, &uid).await?;
         Ok(self)
     }
 
@@ -296,7 +296,7 @@ impl Delivery {
                 self.session.new_node(&path, &calendar, Kind::CalendarObject, &mut self.draft)?
             }
         };
-        let etag = format!("{:x}", self.draft.next());
+        let etag = format!("{:x}", self.draft.number());
         if new_schedule_tag || node.meta.schedule_tag.is_none() {
             node.meta.schedule_tag = Some(etag.clone());
         }
@@ -323,11 +323,11 @@ impl Delivery {
     }
 
     /// Shows the message in the scheduling inbox.
-    async fn to_inbox(&mut self, text: &str, uid: &str) -> Result<(), Fault> {
+    async fn show_in_inbox(&mut self, text: &str, uid: &str) -> Result<(), Fault> {
         let inbox = self.session.must_find(&Path::schedule_inbox(self.session.principal())).await?;
         let path = inbox.path.join(&format!("{}.ics", uuid()?));
         let mut node = self.session.new_node(&path, &inbox, Kind::CalendarObject, &mut self.draft)?;
-        node.meta.etag = Some(format!("{:x}", self.draft.next()));
+        node.meta.etag = Some(format!("{:x}", self.draft.number()));
         node.meta.uid = uid.to_owned();
         node.set_components(component_of(text));
         node.meta.length = text.len() as u64;

@@ -288,7 +288,7 @@ impl Session {
     ) -> Result<Node, Fault> {
         let table = members_table(&parent.path).ok_or(storage::Error::NotFound)?;
         let key = self.tree.key(table, parent.row.id, path.name().unwrap_or(""));
-        let id = draft.next();
+        let id = draft.number();
         let members = kind.is_collection().then_some(DavMembers { changed: id, ..DavMembers::default() });
         let row =
             DavNode { key, id, changed: id, members, size: 0, object: None, uid: None, meta: Vec::new() };
@@ -370,7 +370,7 @@ fn begin(
     now: Timestamp,
     draft: &mut DavDraft,
 ) -> Result<Node, Fault> {
-    let id = draft.next();
+    let id = draft.number();
     let members = Some(DavMembers { changed: id, ..DavMembers::default() });
     let key = tree.key(key.0, key.1, key.2);
     let row = DavNode { key, id, changed: id, members, size: 0, object: None, uid: None, meta: Vec::new() };

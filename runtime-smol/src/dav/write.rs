@@ -87,7 +87,7 @@ pub async fn put(app: &App, session: &Session, put: &Put, content: &Content) -> 
         Some(node) => node.clone(),
         None => session.new_node(&put.path, &parent, kind_of(put.object), &mut draft)?,
     };
-    let etag = format!("{:x}", draft.next());
+    let etag = format!("{:x}", draft.number());
     node.meta.etag = Some(etag.clone());
     node.meta.modified = session.now.0;
     let octets = match content {
@@ -383,7 +383,7 @@ pub async fn lock(session: &Session, lock: &Lock) -> Result<Decision, Fault> {
     let mut draft = session.tree.draft();
     if let Some(parent) = parent.filter(|_| created) {
         let mut node = session.new_node(path, &parent, Kind::File, &mut draft)?;
-        node.meta.etag = Some(format!("{:x}", draft.next()));
+        node.meta.etag = Some(format!("{:x}", draft.number()));
         node.meta.content_type = "application/octet-stream".into();
         draft.put(node.write()?)?;
         touch(&mut draft, &parent);

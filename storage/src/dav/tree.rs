@@ -266,7 +266,7 @@ pub struct DavDraft {
 
 impl DavDraft {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.change.owner.last += 1;
         self.change.owner.last
     }
@@ -289,7 +289,7 @@ impl DavDraft {
 
     /// Makes a node, or puts it in the place of what has its key; `changed` is set here.
     pub fn put(&mut self, mut node: DavNode) -> Result<()> {
-        node.changed = self.next();
+        node.changed = self.number();
         node.meta = self.seal(Sealed::Node(node.key), &node.meta)?;
         self.change.put.retain(|before| before.key != node.key);
         self.change.put.push(node);
@@ -308,7 +308,7 @@ impl DavDraft {
     pub fn remove(&mut self, key: DavKey, remembered: Option<&str>) -> Result<()> {
         self.change.gone.push(key);
         if let Some(name) = remembered {
-            let change = self.next();
+            let change = self.number();
             let name = self.seal(Sealed::Gone(key.parent, change), name.as_bytes())?;
             self.change.history.push(DavGone { mailbox: key.mailbox, parent: key.parent, change, name });
         }
@@ -324,7 +324,7 @@ impl DavDraft {
 
     /// Keeps a mail until it is on its way.
     pub fn mail(&mut self, mail: &[u8]) -> Result<()> {
-        let number = self.next();
+        let number = self.number();
         let mail = self.seal(Sealed::Mail(number), mail)?;
         self.change.mails.push(DavMail { mailbox: self.change.owner.mailbox, number, mail });
         Ok(())
