@@ -124,6 +124,8 @@ impl Storage {
         }
         self.durable(async move |inner| {
             let (objects, keys, commit) = plan.into_parts();
+            // Keys are not forgotten while somebody holds them: the rows are sealed with them too.
+            let _held: Vec<TenantKey> = objects.iter().map(|(_, tenant)| tenant.clone()).collect();
             let _flight = inner.begin_flight(keys.clone());
             inner.put_all(objects).await?;
             let outcome = inner.settle(inner.writer.write(commit).await);
