@@ -136,6 +136,8 @@ impl Storage {
         self.durable(async move |inner| {
             let accepted = async {
                 let (objects, keys, commit) = plan.into_parts();
+                // Keys are not forgotten while somebody holds them: the rows are sealed with them too.
+                let _held: Vec<TenantKey> = objects.iter().map(|(_, tenant)| tenant.clone()).collect();
                 let _flight = inner.begin_flight(keys.clone());
                 inner
                     .put_all(objects)

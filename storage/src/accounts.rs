@@ -7,7 +7,10 @@ use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage, now};
 use crate::objects::ObjectKey;
 use crate::passwords::open_verifier;
+use crate::slots::{SuppressionKey, SuppressionScope};
 use crate::types::*;
+
+const SUPPRESSIONS_AT_ONCE: usize = 500;
 
 impl Inner {
     /// Removes what an organisation has set for the API.
@@ -21,7 +24,29 @@ impl Inner {
         for template in self.store.templates(org).await? {
             self.settle(self.store.remove_template(org, template.id).await)?;
         }
-        Ok(())
+        self.remove_suppressions_of(org).await
+    }
+}
+
+impl Inner {
+    /// Removes what an organisation has learned of addresses.
+    async fn remove_suppressions_of(&self, org: OrgId) -> Result<()> {
+        // Rows are in the order of organisations, and no address is before this one.
+        let first = SuppressionKey { org: Some(org), scope: SuppressionScope::Address, entry: String::new() };
+        let mut after = first;
+        loop {
+            let rows = self.store.list_suppressions(Some(&after), SUPPRESSIONS_AT_ONCE).await?;
+            for row in &rows {
+                if row.key.org != Some(org) {
+                    return Ok(());
+                }
+                self.settle(self.store.remove_suppression(&row.key).await)?;
+            }
+            match rows.last() {
+                Some(last) => after = last.key.clone(),
+                None => return Ok(()),
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::writer::{self, Writer};
 /// Under the objects directory: what is noted of objects in a bucket.
 const MARKS_DIR: &str = "marks";
 /// How long an organisation's keys are remembered when other processes may change them.
-pub(crate) const SHARED_KEYS_AGE: Duration = Duration::from_secs(30);
+const SHARED_KEYS_AGE: Duration = Duration::from_secs(30);
 
 /// Mailboxes whose domain is remembered.
 const REMEMBERED_MAILBOXES_MAX: usize = 65_536;
@@ -131,6 +131,8 @@ pub(crate) struct Inner {
     pub parsed_parts: bool,
     sequence: AtomicU64,
     domains: Mutex<HashMap<MailboxId, Arc<str>>>,
+    /// Held while what older keys sealed is sealed anew.
+    pub rotating: async_lock::Mutex<()>,
     /// Objects whose rows are not yet committed: nobody may take them for leftovers.
     in_flight: Mutex<HashSet<ObjectKey>>,
     fatal: OnceLock<Error>,
@@ -271,6 +273,7 @@ impl Storage {
             parsed_parts: parts.parsed_parts,
             sequence: AtomicU64::new(0),
             domains: Mutex::default(),
+            rotating: async_lock::Mutex::new(()),
             in_flight: Mutex::default(),
             fatal: OnceLock::new(),
             fatal_event: Event::new(),

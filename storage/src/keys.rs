@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -116,6 +116,8 @@ pub struct Keys {
     seal: RwLock<Vec<Key>>,
     names: Key,
     tenants: Mutex<HashMap<OrgId, (TenantKey, Instant)>>,
+    /// Rings that others have replaced and that somebody may still seal with.
+    replaced: Mutex<Vec<(OrgId, Weak<Ring>)>>,
     file: Option<PathBuf>,
 }
 
@@ -154,6 +156,7 @@ impl Keys {
             seal: RwLock::new(file.masters.iter().map(seal).collect()),
             names: file.names.clone(),
             tenants: Mutex::new(HashMap::new()),
+            replaced: Mutex::default(),
             file: None,
         }
     }
@@ -262,8 +265,19 @@ impl Keys {
     pub fn open_tenant(&self, org: OrgId, sealed: &[u8]) -> Result<TenantKey> {
         let key = TenantKey::new(org, self.open_ring(org, sealed)?);
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.insert(org, (key.clone(), Instant::now()));
+        if let Some((before, _)) = tenants.insert(org, (key.clone(), Instant::now())) {
+            let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            replaced.retain(|(_, ring)| ring.strong_count() > 0);
+            replaced.push((org, before.ring_weak()));
+        }
         Ok(key)
+    }
+
+    /// Whether somebody still has keys of an organisation as they were before they were last read: what is sealed
+    /// with them may come to rest later.
+    pub(crate) fn has_replaced_handles(&self, org: OrgId) -> bool {
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.iter().any(|(of, ring)| *of == org && ring.strong_count() > 0)
     }
 
     /// Forgets an organisation's key: it was deleted.

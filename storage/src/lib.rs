@@ -1,4 +1,4 @@
-//! Where Inbox keeps its data: rows in SurrealDB (or in memory, for tests) and encrypted objects in files.
+//! Where Inbox keeps its data: rows in SurrealDB (or in memory, for tests) and encrypted objects in files or in a bucket.
 //!
 //! **It is** the only place that knows the database, the object layout and the keys. **It is not** aware of
 //! any protocol: no reply text, no command. It hides the small tokio runtime that the database needs; every

@@ -9,6 +9,7 @@ use tracing::Instrument;
 use crate::accept::{Accept, Plan, SPANS};
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage, now};
+use crate::keys::TenantKey;
 use crate::objects::{ObjectKey, Place};
 use crate::spool::Spool;
 use crate::types::*;
@@ -60,6 +61,8 @@ impl Storage {
             plan.join(self.inner.plan(&spool, &spool, accept).await?)?;
         }
         let (objects, keys, commit) = plan.into_parts();
+        // Keys are not forgotten while somebody holds them: the rows are sealed with them too.
+        let held: Vec<TenantKey> = objects.iter().map(|(_, tenant)| tenant.clone()).collect();
         update.also = commit;
         let fence = Fence { job: job.spec.id, epoch: job.epoch };
         let body = ObjectKey::queued(job.spec.org, job.spec.message);
@@ -68,6 +71,7 @@ impl Storage {
         self.durable(async move |inner| {
             let saved = async {
                 let _flight = inner.begin_flight(keys.clone());
+                let _held = held;
                 inner.put_all(objects).await?;
                 let save = JobWrite::Save(Box::new(update));
                 let outcome = inner.settle(inner.jobs.write((fence, save)).await);

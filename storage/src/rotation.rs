@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{EmailPlace, Webhook, WebhookEdit};
 use crate::error::{Error, Refusal, Result};
-use crate::facade::{Inner, SHARED_KEYS_AGE, Storage};
+use crate::facade::{Inner, Storage};
 use crate::keys::{self, KEY_LEN, Purpose, Ring};
 use crate::objects::{CHUNK_LEN, Content, Encoder, Listed, NewObject, ObjectKey};
 use crate::types::*;
@@ -21,6 +22,11 @@ use crate::types::*;
 /// Rows whose meta is read and written at once.
 const ROWS_AT_ONCE: usize = 500;
 const EMAILS_AT_ONCE: usize = 200;
+/// How often, and how many times, it is looked whether somebody still seals with replaced keys: for five minutes.
+const HANDLE_POLL: Duration = Duration::from_millis(50);
+const HANDLE_POLLS_MAX: u32 = 6_000;
+/// For how long another process may go on with keys that it read before they changed.
+const OTHERS_AGE: Duration = Duration::from_secs(180);
 
 /// What was sealed anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +79,7 @@ impl Storage {
     pub async fn reseal(&self, org: OrgId) -> Result<Resealed> {
         if !self.inner.alone() {
             // Other processes may go on with the old key until they look at the database again.
-            async_io::Timer::after(SHARED_KEYS_AGE).await;
+            async_io::Timer::after(OTHERS_AGE).await;
         }
         self.durable(async move |inner| inner.reseal(org).await).await
     }
@@ -119,8 +125,13 @@ impl Inner {
     }
 
     async fn reseal(self: &Arc<Self>, org: OrgId) -> Result<Resealed> {
+        // Two at once would forget what the other has just sealed with.
+        let _one_at_a_time = self.rotating.lock().await;
         self.tenant_now(org).await?;
-        let mut done = Resealed::default();
+        // What was begun with the old keys must rest before it is looked for.
+        let keys_kept = !self.old_handles_gone(org).await;
+        let mut done = Resealed { keys_kept, ..Resealed::default() };
+        let old = self.keys.open_ring(org, &self.store.org_key(org).await?)?.old();
         // Objects first: from them rows can be made again.
         let mut listed = Vec::new();
         for prefix in ObjectKey::org_prefixes(org) {
@@ -152,13 +163,25 @@ impl Inner {
         // What is written of an e-mail of the API goes with its time; the key stays as long.
         done.keys_kept |= self.has_old_emails(org).await?;
         if !done.keys_kept {
+            // Only what was old before everything was looked at: a newer key may have come since.
             self.change_keys(org, |ring| {
-                ring.forget_old();
+                ring.forget(&old);
                 Ok(())
             })
             .await?;
         }
         Ok(done)
+    }
+
+    /// Waits until nobody seals with the keys as they were; whether that was so in time.
+    async fn old_handles_gone(&self, org: OrgId) -> bool {
+        for _ in 0..HANDLE_POLLS_MAX {
+            if !self.keys.has_replaced_handles(org) {
+                return true;
+            }
+            async_io::Timer::after(HANDLE_POLL).await;
+        }
+        false
     }
 
     async fn reseal_object(self: &Arc<Self>, key: ObjectKey) -> Result<bool> {

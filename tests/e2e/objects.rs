@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Inbox, Raw, TempDir, have};
+use crate::harness::{Inbox, Raw, TempDir, eventually, have};
 use crate::s3::{BUCKET, KEY_ID, S3Server, SECRET};
 
 const CANARY: &str = "canary-in-the-coal-mine";
@@ -271,4 +271,54 @@ fn mail_for_an_openpgp_certificate_is_pgp_mime_that_gnupg_opens() {
     let out = inbox.cli(&["domain", "set", "example.test", &set]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("expired"), "{out:?}");
     let _ = Command::new("gpgconf").arg("--homedir").arg(&home.0).args(["--kill", "all"]).status();
+}
+
+#[test]
+fn ti7_keys_change_while_mail_comes_and_the_server_is_killed() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let mut inbox = Inbox::prepared();
+    inbox.start();
+    let mut sent = 0;
+    for n in 0..10 {
+        assert!(send(&inbox, "alice@example.test", &message(n, "before")).starts_with("250"));
+        sent += 1;
+    }
+    let master = inbox.data_dir().join("master.key");
+    for (n, delay_ms) in [1, 40, 150].into_iter().enumerate() {
+        for rotate in [&["org", "rotate-key", "test"][..], &["master-key", "rotate"]] {
+            let key = fs::read(&master).expect("the key file");
+            let mut command = inbox.command();
+            command.args(rotate).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut rotating = command.spawn().expect("the binary runs");
+            // Not waited for: this chooses the moment at which the server is killed.
+            std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+            inbox.kill();
+            rotating.wait().expect("it ends");
+            inbox.start();
+            assert!(send(&inbox, "alice@example.test", &message(n, "between")).starts_with("250"));
+            sent += 1;
+            eventually(
+                std::time::Duration::from_secs(30),
+                "the change of the master key is finished",
+                || !fs::read_to_string(&master).unwrap_or_default().contains("old "),
+            );
+            let out = inbox.cli(rotate);
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            if rotate[0] == "master-key" {
+                assert_ne!(fs::read(&master).expect("the key file"), key);
+            }
+        }
+    }
+    // Log-ins, mail and signatures need what was sealed.
+    let found = inbox_of(&inbox, "alice@example.test");
+    assert_eq!(found.len(), sent);
+    assert!(found[0].ends_with("before\r\n"));
+    inbox.python_ok(
+        "submit.py",
+        &["alice@example.test", "alice@example.test", "bob@example.test", "1", "signed"],
+    );
+    assert!(inbox_of(&inbox, "bob@example.test")[0].contains("DKIM-Signature:"));
+    assert!(inbox.cli(&["check"]).status.success());
 }

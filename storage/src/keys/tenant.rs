@@ -36,6 +36,7 @@ impl KeyId {
     pub const FIRST: KeyId = KeyId([0; 4]);
 }
 
+#[derive(Clone)]
 struct RingKey {
     id: KeyId,
     /// Seals mail for mailboxes of this domain only.
@@ -46,6 +47,7 @@ struct RingKey {
 }
 
 /// All keys of an organisation, the newest of each domain last.
+#[derive(Clone)]
 pub(crate) struct Ring {
     keys: Vec<RingKey>,
 }
@@ -138,14 +140,18 @@ impl Ring {
 
     /// Whether there are keys that others have replaced.
     pub fn has_old(&self) -> bool {
-        (0..self.keys.len()).any(|at| !self.seals(at))
+        !self.old().is_empty()
     }
 
-    /// Forgets the keys that others have replaced. What they sealed cannot be opened any more.
-    pub fn forget_old(&mut self) {
-        let stays: Vec<bool> = (0..self.keys.len()).map(|at| self.seals(at)).collect();
-        let mut stays = stays.into_iter();
-        self.keys.retain(|_| stays.next().unwrap_or(true));
+    /// The keys that others have replaced.
+    pub fn old(&self) -> Vec<KeyId> {
+        (0..self.keys.len()).filter(|at| !self.seals(*at)).map(|at| self.keys[at].id).collect()
+    }
+
+    /// Forgets keys, unless they seal. What they sealed cannot be opened any more.
+    pub fn forget(&mut self, ids: &[KeyId]) {
+        let old = self.old();
+        self.keys.retain(|key| !(old.contains(&key.id) && ids.contains(&key.id)));
     }
 
     fn seals(&self, at: usize) -> bool {
@@ -194,9 +200,20 @@ impl TenantKey {
         TenantKey { org: self.org, ring: self.ring.clone(), current }
     }
 
+    /// The keys as this handle knows them.
+    pub(super) fn ring_weak(&self) -> std::sync::Weak<Ring> {
+        Arc::downgrade(&self.ring)
+    }
+
+    /// The same keys for somebody who reads: nobody waits for them to be given back.
+    pub(crate) fn for_reading(&self) -> TenantKey {
+        TenantKey { org: self.org, ring: Arc::new((*self.ring).clone()), current: self.current }
+    }
+
     /// Whether both know the same keys.
     pub(crate) fn is_same(&self, other: &TenantKey) -> bool {
-        Arc::ptr_eq(&self.ring, &other.ring)
+        let ids = |tenant: &TenantKey| tenant.ring.keys.iter().map(|key| key.id).collect::<Vec<_>>();
+        ids(self) == ids(other)
     }
 
     /// Whether it matters whose mailbox something is for.
@@ -354,7 +371,9 @@ mod tests {
         assert!(!both.is_current_meta(&sealed) && old.is_current_meta(&sealed));
         let again = both.seal_meta(mailbox, message, b"x").unwrap();
         assert!(old.open_meta(mailbox, message, &again).is_err());
-        ring.forget_old();
+        ring.forget(&[both.id()]);
+        assert!(ring.has_old(), "what seals is not forgotten");
+        ring.forget(&ring.old());
         assert!(!ring.has_old());
         let new = tenant(&ring);
         assert_eq!(new.open_meta(mailbox, message, &again).unwrap(), b"x");

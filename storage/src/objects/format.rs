@@ -320,7 +320,7 @@ impl Object {
         }
         let sealed = Sealed { version: head.version, key: head.key, cipher, content_at: content_at as u64 };
         let mut object =
-            Object { key, blobs, tenant: tenant.clone(), keys: None, sealed, envelope, chunk: None };
+            Object { key, blobs, tenant: tenant.for_reading(), keys: None, sealed, envelope, chunk: None };
         if let Some(sealed) = first.get(content_at..content_at + object.sealed_len(0)) {
             object.open_chunk(0, sealed)?;
         }

@@ -75,6 +75,34 @@ fn a_deleted_organisation_takes_its_key_and_objects() {
 }
 
 #[test]
+fn ti8_what_a_deleted_organisation_learned_goes_and_that_of_others_stays() {
+    let world = World::new();
+    block_on(async {
+        let orgs =
+            [world.storage.create_org("a").await.unwrap(), world.storage.create_org("b").await.unwrap()];
+        let owners = [None, Some(orgs[0].id), Some(orgs[1].id), Some(world.org.id)];
+        for org in owners {
+            for (scope, entry) in
+                [(SuppressionScope::Address, "x@ext.test"), (SuppressionScope::Domain, "ext.test")]
+            {
+                let row = Suppression {
+                    key: SuppressionKey { org, scope, entry: entry.into() },
+                    reason: "550 no such user".into(),
+                    source: SuppressionSource::Manual,
+                    created: NOW,
+                    expires: None,
+                };
+                world.store.put_suppression(&row).await.unwrap();
+            }
+        }
+        world.storage.delete_org("a").await.unwrap();
+        let left = world.store.list_suppressions(None, 100).await.unwrap();
+        let of = |org| left.iter().filter(|row| row.key.org == org).count();
+        assert_eq!(owners.map(of), [2, 0, 2, 2]);
+    });
+}
+
+#[test]
 fn accounts_through_the_facade() {
     let world = World::new();
     let storage = &world.storage;

@@ -147,6 +147,48 @@ fn ti7_a_change_of_keys_that_was_interrupted_goes_on_at_the_next_start() {
 }
 
 #[test]
+fn ti7_a_key_is_not_forgotten_while_somebody_seals_with_it() {
+    let world = World::new();
+    let message = accept_with_attachment(&world);
+    // An acceptance that has its keys, and whose object comes to rest after everything was looked for.
+    let held = block_on(world.storage.inner.tenant(world.org.id)).unwrap();
+    let late = ObjectKey::stored(world.org.id, world.mailbox.id, MessageId::random());
+    std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| block_on(world.storage.rotate_tenant_key("acme")).unwrap());
+        while !has_old_keys(&world) {
+            std::thread::yield_now();
+        }
+        let content = Content::new(Vec::new(), &Spool::from_bytes(b"late\r\n".to_vec()), &[]).unwrap();
+        let object = crate::objects::NewObject { key: late, envelope: super::format::envelope(), content };
+        let source = Box::new(crate::objects::Encoder::new(object, held));
+        block_on(world.blobs.put(late, source)).unwrap();
+        assert!(!rotating.join().unwrap().keys_kept);
+    });
+    assert!(!has_old_keys(&world));
+    assert_eq!(world.read(late.message).unwrap(), b"late\r\n");
+    all_is_current(&world, message, with_attachment().0);
+}
+
+#[test]
+fn ti7_two_changes_of_keys_at_once_lose_nothing() {
+    let world = World::new();
+    let message = accept_with_attachment(&world);
+    for n in 0..20 {
+        world.accept(&format!("{n}\r\n")).unwrap();
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| block_on(world.storage.rotate_tenant_key("acme")).unwrap());
+        }
+        for n in 0..20 {
+            world.accept(&format!("between {n}\r\n")).unwrap();
+        }
+    });
+    assert!(!has_old_keys(&world));
+    all_is_current(&world, message, with_attachment().0);
+}
+
+#[test]
 fn a_domains_own_key_seals_its_mail_and_is_forgotten_when_it_is_taken_away() {
     let world = World::new();
     let message = accept_with_attachment(&world);
