@@ -190,7 +190,8 @@ impl Inner {
         let unmarked = |object: &&Listed| object.confirmed == Some(false);
         let with_rows = newest.iter().filter(|object| known.has(&object.key));
         let late: Vec<ObjectKey> = with_rows.filter(unmarked).map(|object| object.key).collect();
-        let marks_kept = newest.iter().any(|object| object.confirmed == Some(true));
+        let marks_kept = newest.iter().any(|object| object.confirmed == Some(true))
+            || self.blobs.marks_from_the_start().await;
         // Marked ones first: they tell whether the others can be trusted to be nobody's.
         let mut orphans: Vec<&Listed> = newest.iter().filter(|object| !known.has(&object.key)).collect();
         orphans.sort_by_key(|object| object.confirmed == Some(false));
@@ -261,7 +262,8 @@ impl Inner {
         }
         // The body of a settled job may be left over with its mark: it tells nothing about the database.
         let lost = orphans.iter().any(|o| o.confirmed == Some(true) && o.key.mailbox.is_some());
-        let marks_kept = listed.iter().any(|object| object.confirmed == Some(true));
+        let marks_kept = listed.iter().any(|object| object.confirmed == Some(true))
+            || self.blobs.marks_from_the_start().await;
         for orphan in orphans {
             let restore = orphan.confirmed != Some(false) || lost || !marks_kept;
             self.check_orphan(&orphan, &known, restore, repair, &mut report).await?;

@@ -78,6 +78,9 @@ impl Blobs for Mortal {
     async fn confirm(&self, keys: &[ObjectKey]) -> Result<()> {
         self.change(self.0.confirm(keys)).await
     }
+    async fn marks_from_the_start(&self) -> bool {
+        self.0.marks_from_the_start().await
+    }
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()> {
         self.change(self.0.delete(keys)).await
     }

@@ -20,6 +20,10 @@ const WRITTEN: u32 = 0o600;
 /// The mode of one whose rows were committed: it is never written again.
 const CONFIRMED: u32 = 0o400;
 
+/// Marked as objects are, where marks were made since before the first of them: a copy that loses marks loses this
+/// one too.
+const MARKED: &str = ".marked";
+
 /// Objects in files under one directory.
 #[derive(Clone)]
 pub struct LocalBlobs {
@@ -52,7 +56,19 @@ pub(crate) type Fault = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 impl LocalBlobs {
     /// Objects under `root`, which is made (mode 0700) when it is absent.
     pub fn open(root: &Path) -> io::Result<LocalBlobs> {
+        let is_new = !root.join("msg").try_exists()?;
         private_dir(&root.join(TMP_DIR))?;
+        let marked = root.join(MARKED);
+        if is_new {
+            // A start before this one may have been cut short.
+            match fs::remove_file(&marked) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let file = OpenOptions::new().write(true).create_new(true).mode(WRITTEN).open(&marked)?;
+            file.set_permissions(fs::Permissions::from_mode(CONFIRMED))?;
+            file.sync_all()?;
+        }
         File::open(root)?.sync_all()?;
         let shared = Shared {
             root: root.to_owned(),
@@ -114,6 +130,14 @@ impl Blobs for LocalBlobs {
             Ok(())
         })
         .await
+    }
+
+    async fn marks_from_the_start(&self) -> bool {
+        let is_marked = |shared: &Shared| {
+            let found = fs::metadata(shared.root.join(MARKED));
+            Ok(found.is_ok_and(|meta| meta.permissions().mode() & 0o200 == 0))
+        };
+        self.run(is_marked).await.unwrap_or(false)
     }
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()> {

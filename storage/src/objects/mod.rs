@@ -225,6 +225,11 @@ pub trait Blobs: Send + Sync {
         let _ = keys;
         Ok(())
     }
+    /// Whether marks were made since before the first object, and can be relied on to be there. Else a mark must be
+    /// seen before its absence says anything: earlier versions made none, and a copy may have lost them.
+    async fn marks_from_the_start(&self) -> bool {
+        false
+    }
     /// Removes objects; one that is not there is no error. On an error some may be gone.
     async fn delete(&self, keys: &[ObjectKey]) -> Result<()>;
     /// The objects under a prefix ending in `/` (`msg/` is all messages), in no order. Files with other names are left out.

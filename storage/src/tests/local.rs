@@ -27,6 +27,24 @@ fn temporary_files(dir: &TempDir) -> usize {
 }
 
 #[test]
+fn whether_marks_were_made_from_the_start_is_known_unless_they_were_lost() {
+    let dir = TempDir::new();
+    let marks = |blobs: &LocalBlobs| block_on(blobs.marks_from_the_start());
+    assert!(marks(&LocalBlobs::open(dir.path()).unwrap()));
+    let blobs = LocalBlobs::open(dir.path()).unwrap();
+    assert!(marks(&blobs), "a start before the first object changes nothing");
+    put(&blobs, key()).unwrap();
+    assert!(marks(&LocalBlobs::open(dir.path()).unwrap()));
+    // A copy without modes.
+    let mark = dir.path().join(".marked");
+    std::fs::set_permissions(&mark, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(!marks(&LocalBlobs::open(dir.path()).unwrap()));
+    // Objects of a version that made none.
+    std::fs::remove_file(&mark).unwrap();
+    assert!(!marks(&LocalBlobs::open(dir.path()).unwrap()));
+}
+
+#[test]
 fn what_is_put_is_read_listed_and_deleted() {
     let dir = TempDir::new();
     let blobs = LocalBlobs::open(dir.path()).unwrap();
