@@ -226,7 +226,7 @@ impl Inner {
         parts: &mut Vec<PartObject>,
     ) -> Result<(Content, Deliver, Option<String>)> {
         let domain = self.domain_name_of(deliver.mailbox).await?;
-        let settings = match self.store.domain(&domain).await {
+        let settings = match self.store.domain_lately(&domain).await {
             Ok(domain) => domain.settings,
             // The mailbox is gone, and the commit says so.
             Err(Error::NotFound) => return Ok((content, deliver, None)),

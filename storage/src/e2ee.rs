@@ -137,13 +137,19 @@ impl Storage {
     pub async fn encryption_ready(&self, mailboxes: &[Mailbox]) -> Result<()> {
         let names = mailboxes.iter().filter_map(|mailbox| Some(mailbox.address.rsplit_once('@')?.1));
         for name in names.collect::<BTreeSet<_>>() {
-            let settings = match self.inner.store.domain(name).await {
-                Err(Error::NotFound) => continue,
-                other => other?.settings,
-            };
-            if settings.enc_mode.as_deref() == Some("e2ee") {
-                Recipient::of(&settings)?.check(self.inner.clock.now()).map_err(unusable)?;
-            }
+            self.encryption_ready_at(name).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for mail to a domain; one that is not ours needs no key.
+    pub async fn encryption_ready_at(&self, domain: &str) -> Result<()> {
+        let settings = match self.inner.store.domain_lately(domain).await {
+            Err(Error::NotFound) => return Ok(()),
+            other => other?.settings,
+        };
+        if settings.enc_mode.as_deref() == Some("e2ee") {
+            Recipient::of(&settings)?.check(self.inner.clock.now()).map_err(unusable)?;
         }
         Ok(())
     }

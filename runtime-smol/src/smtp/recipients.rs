@@ -7,6 +7,7 @@ use storage::OrgId;
 use storage::directory::{Requires, Resolution, resolve};
 
 use super::accept::storage_failed;
+use super::domain_of;
 use super::session::Connection;
 use super::transaction::{Recipient, Remote, canonical};
 
@@ -37,7 +38,11 @@ impl Connection {
                     Resolution::Local { mailboxes, .. } => {
                         self.app.storage.encryption_ready(mailboxes).await.map_err(storage_failed)
                     }
-                    _ => Ok(()),
+                    // Whether there is such a mailbox must not show in the time that this takes.
+                    _ => {
+                        let _ = self.app.storage.encryption_ready_at(&domain_of(&given)).await;
+                        Ok(())
+                    }
                 };
                 let leaves = matches!(resolution, Resolution::NotLocal) && elsewhere.is_none();
                 let admitted = match self.admit(&given, ask.params(), resolution, elsewhere) {

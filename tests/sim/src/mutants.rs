@@ -6,7 +6,7 @@ use protocol_core::time::Duration;
 use protocol_smtp::queue::{DsnDuty, Effect, Job as QueueJob, Notify, Policy, Settlement, State, Verdict};
 
 use crate::rng::Rng;
-use crate::setup::{Act, Limits, Setup};
+use crate::setup::{Act, Clocks, Limits, Setup};
 use crate::world::SECOND;
 
 macro_rules! mutants {
@@ -156,7 +156,13 @@ impl Mutant {
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
             // Whoever looks up who is suppressed asks for the time more often.
-            Mutant::StoreClockStale => setup.limits = None,
+            // So does a node with room for more jobs: this one waits long for the last answers of the few it holds.
+            Mutant::StoreClockStale => {
+                several(setup);
+                (setup.limits, setup.clocks, setup.embedded) = (None, Clocks::Wild, false);
+                (setup.policy.held_max, setup.messages) = (2, setup.messages.max(16));
+                setup.domains.iter_mut().for_each(|domain| domain.endings_permille = 400);
+            }
             Mutant::CountThenInsert => {
                 several(setup);
                 let limits = limited(setup, None);
