@@ -112,7 +112,7 @@ impl QuotasInput {
             (&self.mailbox_quota_bytes, &mut settings.quota_mailbox_bytes),
         ];
         for (wanted, setting) in all {
-            if let Some(value) = named(wanted.clone()) {
+            if let Some(value) = named(*wanted) {
                 *setting = value;
             }
         }
