@@ -392,7 +392,7 @@ impl Inner {
             if !changed {
                 return Ok(false);
             }
-            match self.settle(self.store.set_domain_if(name, &before, &after).await) {
+            match self.settle(self.store.replace_domain(name, &before, &after).await) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(Error::NotFound) => return Ok(false),

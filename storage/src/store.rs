@@ -28,13 +28,6 @@ pub trait Directory: Send + Sync {
     async fn org_key(&self, org: OrgId) -> Result<Vec<u8>>;
     /// Replaces the sealed tenant key `before`; whether it was that.
     async fn set_org_key(&self, org: OrgId, before: &[u8], after: &[u8]) -> Result<bool>;
-    /// Replaces a domain's settings when they are still `before`; whether they were.
-    async fn set_domain_if(
-        &self,
-        name: &str,
-        before: &DomainSettings,
-        after: &DomainSettings,
-    ) -> Result<bool>;
     /// Replaces what proves a mailbox's password when it is still `before`; whether it was.
     async fn set_password_if(
         &self,

@@ -40,6 +40,7 @@ use crate::metrics::METRICS;
 use auth::{Caller, authenticate};
 use error::{ApiError, Code};
 use graphql::ApiSchema;
+pub(crate) use stream::Pieces;
 
 pub use auth::{Client, Fields, MailboxAccess, authenticate_mailbox};
 pub(crate) use time::parse as read_time;

@@ -1,13 +1,10 @@
 //! Bodies of answers that are made while they are sent.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::Mutex;
-use std::task::{Context, Poll, ready};
 
-use async_channel::{Receiver, Sender};
-use futures_lite::{AsyncBufRead, AsyncRead, Stream};
+use async_channel::Sender;
 
+use crate::api::Pieces;
 use crate::task;
 
 /// Pieces that wait to be sent; whoever makes them waits then.
@@ -46,54 +43,5 @@ where
     })
     .detach();
     let length = length.and_then(|octets| usize::try_from(octets).ok());
-    tide::Body::from_reader(
-        Reader { pieces: Mutex::new(Box::pin(receiver)), piece: Vec::new(), at: 0 },
-        length,
-    )
-}
-
-struct Reader {
-    // Never locked: only what is behind a lock can be shared between threads, and tide wants bodies that can.
-    pieces: Mutex<Pin<Box<Receiver<Piece>>>>,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl Reader {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.at == self.piece.len() {
-            let pieces = self.pieces.get_mut().unwrap_or_else(|e| e.into_inner());
-            match ready!(pieces.as_mut().poll_next(context)) {
-                Some(piece) => (self.piece, self.at) = (piece?, 0),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Reader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        out: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_piece(context))?;
-        let many = out.len().min(self.piece.len() - self.at);
-        out[..many].copy_from_slice(&self.piece[self.at..self.at + many]);
-        self.at += many;
-        Poll::Ready(Ok(many))
-    }
-}
-
-impl AsyncBufRead for Reader {
-    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let this = self.get_mut();
-        ready!(this.poll_piece(context))?;
-        Poll::Ready(Ok(&this.piece[this.at..]))
-    }
-
-    fn consume(mut self: Pin<&mut Self>, amount: usize) {
-        self.at = self.piece.len().min(self.at + amount);
-    }
+    tide::Body::from_reader(Pieces::new(Box::pin(receiver)), length)
 }

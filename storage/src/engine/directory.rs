@@ -143,27 +143,6 @@ impl<R: Rows> Directory for Engine<R> {
         }
     }
 
-    async fn set_domain_if(
-        &self,
-        name: &str,
-        before: &DomainSettings,
-        after: &DomainSettings,
-    ) -> Result<bool> {
-        let _one_at_a_time = self.directory.lock().await;
-        let mut tries = 0;
-        loop {
-            let mut writes = self.directory_writes().await?;
-            let domain = self.rows.domain(name).await?.ok_or(Error::NotFound)?;
-            if domain.settings != *before {
-                return Ok(false);
-            }
-            writes.domains.push(Domain { settings: after.clone(), ..domain });
-            if self.apply("set_domain_if", writes, &mut tries).await? {
-                return Ok(true);
-            }
-        }
-    }
-
     async fn set_password_if(
         &self,
         address: &str,
