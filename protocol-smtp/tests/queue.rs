@@ -222,6 +222,40 @@ fn so8_a_dot_recorded_by_a_holder_that_died_counts_as_an_attempt_in_doubt() {
 }
 
 #[test]
+fn new_jobs_are_taken_at_once_while_nobody_waits_to_be_claimed() {
+    let policy = Policy { held_max: 8, batch: 2, ..Policy::default() };
+    let mut queue = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    let of = |n| job(n, 1, &format!("d{n}.test"), T0 + HOUR);
+    let claims = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Claim { .. }));
+    // Whatever was queued before comes first.
+    assert_eq!(queue.room_for_new(), 0);
+    assert!(claims(&drain(&mut queue, T0)));
+    queue.handle(Event::Claimed(vec![of(1), of(2)]), T0);
+    assert_eq!(queue.room_for_new(), 0);
+    assert!(claims(&drain(&mut queue, T0)));
+    queue.handle(Event::Claimed(vec![of(3)]), T0);
+    drain(&mut queue, T0);
+    // Half of the room is for others.
+    assert_eq!(queue.room_for_new(), 1);
+    queue.handle(Event::Queued(vec![of(4)]), T0);
+    let effects = drain(&mut queue, T0);
+    let new = Fence { job: key(4), epoch: 1 };
+    assert!(effects.iter().any(|e| matches!(e, Effect::Deliver { fence, .. } if *fence == new)));
+    assert!(!claims(&effects), "a job that came by itself answers no claim: {effects:?}");
+    assert_eq!((queue.held(), queue.room_for_new()), (4, 0));
+    // The next claim comes when it would have come, and a failed one says nothing of who waits.
+    let next = T0 + policy.poll_interval;
+    assert!(claims(&drain(&mut queue, next)));
+    queue.handle(Event::ClaimFailed, next);
+    assert_eq!(queue.room_for_new(), 0);
+    // One that comes while the node stops is given back.
+    queue.handle(Event::Paused(true), next);
+    queue.handle(Event::Queued(vec![of(5)]), next);
+    let of_five = |e: &Effect| matches!(e, Effect::Release { fence, .. } if fence.job == key(5));
+    assert!(drain(&mut queue, next).iter().any(of_five));
+}
+
+#[test]
 fn q12_a_ttl_that_ends_while_leased_ends_in_one_notice() {
     let policy = Policy { ttl: Duration::from_secs(100), ..Policy::default() };
     let mut queue = Queue::new(policy, NodeId(1), [1; 32]);

@@ -50,7 +50,7 @@ pub struct App {
     /// Set when the server stops.
     pub stop: Stop,
     /// Notified when a job was queued on this node.
-    pub queued: Event,
+    pub queued: Arc<Event>,
     /// Notified when this node wrote to the log of an organisation.
     pub logged: Event,
 }
@@ -86,7 +86,7 @@ impl App {
             observations: Observations::open(config.auth.dmarc_report_dir.as_deref()),
             signing: Signing::open(&config.dkim)?,
             stop: Stop::default(),
-            queued: Event::new(),
+            queued: Arc::default(),
             logged: Event::new(),
             client_tls,
             resolver,

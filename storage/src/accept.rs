@@ -8,6 +8,7 @@ use protocol_core::message::{Structure, encrypted};
 use tracing::Instrument;
 
 use crate::api::{LogRow, NewEmail};
+use crate::claimer::{Claimer, Claiming};
 use crate::e2ee::Recipient;
 use crate::error::{Error, Refusal, Result};
 use crate::facade::{Inner, Storage};
@@ -97,6 +98,12 @@ pub(crate) struct Plan {
     commit: Commit,
 }
 
+/// Due jobs of a commit: claimed with it, or not.
+struct Born {
+    claiming: Option<Box<dyn Claiming>>,
+    jobs: Vec<Job>,
+}
+
 impl Storage {
     /// Makes a message durable: all of it when the answer is `Ok`, and then it is in its folders' views; the
     /// answer says where each delivery went, in order. After a refusal or [`Error::Unavailable`] nothing of it
@@ -135,7 +142,8 @@ impl Storage {
         );
         self.durable(async move |inner| {
             let accepted = async {
-                let (objects, keys, commit) = plan.into_parts();
+                let (objects, keys, mut commit) = plan.into_parts();
+                let due = inner.claim_at_birth(&mut commit);
                 // Keys are not forgotten while somebody holds them: the rows are sealed with them too.
                 let _held: Vec<TenantKey> = objects.iter().map(|(_, tenant)| tenant.clone()).collect();
                 let _flight = inner.begin_flight(keys.clone());
@@ -146,11 +154,25 @@ impl Storage {
                 let committing = tracing::info_span!(target: SPANS, "storage.commit");
                 let outcome = inner.settle(inner.writer.write(commit).instrument(committing).await);
                 inner.conclude(&outcome, &keys).await;
+                if let (Ok(_), Some(due)) = (&outcome, due) {
+                    inner.born(due);
+                }
                 outcome
             };
             accepted.instrument(span).await
         })
         .await
+    }
+
+    /// Who takes jobs at once that this process accepts; for good.
+    pub fn set_claimer(&self, claimer: Arc<dyn Claimer>) {
+        let _ = self.inner.claimer.set(claimer);
+    }
+
+    /// Those of jobs just claimed that are still wanted. Jobs of an organisation that was deleted while they were being
+    /// accepted are cancelled.
+    pub async fn still_wanted(&self, jobs: Vec<Job>) -> Result<Vec<Job>> {
+        self.durable(async move |inner| inner.without_the_deleted(jobs, inner.clock.now()).await).await
     }
 }
 
@@ -250,6 +272,28 @@ impl Inner {
         let (shown, structure) = recipient.encrypt(content, shown, at).await?;
         (deliver.prefix, deliver.skip, deliver.meta) = (Vec::new(), Vec::new(), structure.encode());
         Ok((Content::new(Vec::new(), &shown, &[])?, deliver, wrapped))
+    }
+
+    /// Asks the queue to take the commit's jobs that are due, if there are any.
+    fn claim_at_birth(&self, commit: &mut Commit) -> Option<Born> {
+        let due = commit.jobs.iter().filter(|job| job.due <= commit.at).count();
+        let claimer = self.claimer.get().filter(|_| due > 0)?;
+        let claiming = claimer.claim(due);
+        let claim = claiming.as_ref().map(|claiming| claiming.claim());
+        let claimed =
+            claim.iter().flat_map(|claim| commit.jobs.iter().filter_map(|job| claim.of(job, commit.at)));
+        let jobs = claimed.collect();
+        commit.claim = claim;
+        Some(Born { claiming, jobs })
+    }
+
+    /// Tells the queue of jobs that are durable now: its own, or anybody's.
+    fn born(&self, born: Born) {
+        match (born.claiming, self.claimer.get()) {
+            (Some(claiming), _) => claiming.claimed(born.jobs),
+            (None, Some(claimer)) => claimer.queued(),
+            (None, None) => {}
+        }
     }
 
     /// Writes all objects of a plan; when one cannot be written, none stays.

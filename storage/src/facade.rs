@@ -15,6 +15,7 @@ use event_listener::Event;
 use protocol_core::Timestamp;
 
 use crate::check::StartReport;
+use crate::claimer::Claimer;
 use crate::error::{Error, Result};
 use crate::keys::{KeyError, Keys, TenantKey};
 use crate::lock::{DataLock, LockError};
@@ -135,6 +136,8 @@ pub(crate) struct Inner {
     pub rotating: async_lock::Mutex<()>,
     /// Objects whose rows are not yet committed: nobody may take them for leftovers.
     in_flight: Mutex<HashSet<ObjectKey>>,
+    /// Who takes jobs at once that are accepted here.
+    pub claimer: OnceLock<Arc<dyn Claimer>>,
     fatal: OnceLock<Error>,
     fatal_event: Event,
     /// Whether this process alone writes to database and objects.
@@ -275,6 +278,7 @@ impl Storage {
             domains: Mutex::default(),
             rotating: async_lock::Mutex::new(()),
             in_flight: Mutex::default(),
+            claimer: OnceLock::new(),
             fatal: OnceLock::new(),
             fatal_event: Event::new(),
             alone: parts.alone,

@@ -137,7 +137,7 @@ impl Storage {
 
 impl Inner {
     /// What nobody owns any more is cancelled: its organisation's deletion looked for jobs before it was there.
-    async fn without_the_deleted(&self, mut jobs: Vec<Job>, now: Timestamp) -> Result<Vec<Job>> {
+    pub(crate) async fn without_the_deleted(&self, mut jobs: Vec<Job>, now: Timestamp) -> Result<Vec<Job>> {
         let orgs: BTreeSet<OrgId> = jobs.iter().map(|job| job.spec.org).collect();
         for org in orgs {
             match self.store.org_key(org).await {

@@ -57,11 +57,14 @@ pub struct ObjectRow {
 }
 
 /// A job and what only the store knows of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
     pub job: Job,
     /// As it was read. [`Rows::apply`] stores the next one.
     pub rev: u64,
+    /// While it is processing, where its row in the due index is: when somebody looks whether its lease has ended. A
+    /// lease that is prolonged leaves it where it is; who looks too early moves it ([`JobRow::lost_at`]).
+    pub look_at: Option<Timestamp>,
     /// Recipients for whom the final dot was announced in the current attempt.
     pub dot_sent: Vec<usize>,
     /// Delivery records written so far; numbers the next.
@@ -77,14 +80,17 @@ pub struct JobRow {
 pub const IN_DOUBT_DELAY: Duration = Duration::from_secs(600);
 
 impl JobRow {
-    /// The key of its row in the due index: when it is due, or when its lease can be taken over.
+    /// When its holder is taken for lost: the end of its lease, and later when it announced a final dot.
+    pub fn lost_at(&self) -> Option<Timestamp> {
+        let delay = if self.dot_sent.is_empty() { Duration::ZERO } else { IN_DOUBT_DELAY };
+        Some(self.job.lease_until? + delay)
+    }
+
+    /// The key of its row in the due index: when it is due, or when somebody looks after its holder.
     pub fn due_at(&self) -> Option<DueKey> {
         let at = match self.job.state {
             JobState::Queued => self.job.due,
-            JobState::Processing => {
-                let delay = if self.dot_sent.is_empty() { Duration::ZERO } else { IN_DOUBT_DELAY };
-                self.job.lease_until? + delay
-            }
+            JobState::Processing => self.look_at?,
             JobState::Held | JobState::Dead | JobState::Cancelled => return None,
         };
         let leased = self.job.state == JobState::Processing;

@@ -577,6 +577,31 @@ pub struct Job {
     pub updated: Timestamp,
 }
 
+impl Job {
+    /// As it is when it was queued.
+    pub(crate) fn queued(spec: NewJob) -> Job {
+        Job {
+            state: JobState::Queued,
+            attempts: 0,
+            epoch: 0,
+            owner: None,
+            lease_until: None,
+            due: spec.due,
+            updated: spec.created,
+            spec,
+        }
+    }
+
+    /// Makes it its holder's from now on.
+    pub(crate) fn hold(&mut self, owner: &str, now: Timestamp, lease: Duration) {
+        self.state = JobState::Processing;
+        self.epoch += 1;
+        self.owner = Some(owner.to_owned());
+        self.lease_until = Some(now + lease);
+        self.updated = now;
+    }
+}
+
 /// Proof that a writer holds a job: only the current epoch may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fence {
@@ -695,6 +720,26 @@ pub enum JobEvent {
     Received,
 }
 
+/// A claim on jobs that are being queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// As in [`Jobs::claim_jobs`](crate::Jobs::claim_jobs).
+    pub owner: String,
+    /// From the commit's `at` on.
+    pub lease: Duration,
+}
+
+impl Claim {
+    /// The job as this claim makes it when it is queued; none when it is not due at that time.
+    pub fn of(&self, spec: &NewJob, at: Timestamp) -> Option<Job> {
+        (spec.due <= at).then(|| {
+            let mut job = Job::queued(spec.clone());
+            job.hold(&self.owner, at, self.lease);
+            job
+        })
+    }
+}
+
 /// Everything one acceptance makes durable: all of it or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
@@ -702,6 +747,8 @@ pub struct Commit {
     pub rows: Vec<NewRow>,
     /// Jobs queued.
     pub jobs: Vec<NewJob>,
+    /// Whose those are at once that are due by `at`: they are queued and claimed in one transaction.
+    pub claim: Option<Claim>,
     /// Quotas that are counted in the same transaction; one that would be exceeded refuses all of it.
     pub charges: Vec<Charge>,
     /// Refuses all of it with what was answered before, when the key was used before.
@@ -723,14 +770,16 @@ impl Commit {
     ///
     /// # Errors
     /// [`Refusal::Invalid`](crate::Refusal::Invalid) when both have what there is one of: a key of idempotency, an
-    /// e-mail.
+    /// e-mail, a claim.
     pub(crate) fn join(&mut self, other: Commit) -> crate::Result<()> {
         let twice = (self.idempotency.is_some() && other.idempotency.is_some())
-            || (self.email.is_some() && other.email.is_some());
+            || (self.email.is_some() && other.email.is_some())
+            || self.claim.is_some()
+            || other.claim.is_some();
         if twice {
             return Err(crate::Refusal::Invalid("two commits that cannot be one".into()).into());
         }
-        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, arrived, at } = other;
+        let Commit { rows, jobs, charges, idempotency, suppressions, events, email, arrived, .. } = other;
         self.rows.extend(rows);
         self.jobs.extend(jobs);
         self.charges.extend(charges);
@@ -739,7 +788,7 @@ impl Commit {
         self.arrived.extend(arrived);
         self.idempotency = self.idempotency.take().or(idempotency);
         self.email = self.email.take().or(email);
-        self.at = self.at.max(at);
+        self.at = self.at.max(other.at);
         Ok(())
     }
 }

@@ -15,6 +15,9 @@ pub enum Event {
     Claimed(Vec<Job>),
     /// Storage could not claim.
     ClaimFailed,
+    /// Jobs that were queued on this node and claimed for it in the same transaction. Ask for no more than
+    /// [`Queue::room_for_new`](super::Queue::room_for_new).
+    Queued(Vec<Job>),
     /// A job may be due now: something was queued on this node.
     Wake,
     /// What an attempt found. Recipients not mentioned count as [`Verdict::NotTried`].

@@ -45,6 +45,8 @@ pub struct Queue {
     /// Limit of the claim under way.
     claiming: Option<u16>,
     next_claim: Timestamp,
+    /// The last claim found fewer due jobs than it asked for: what is queued now stands before nobody.
+    caught_up: bool,
     /// Attempts under way.
     delivering: usize,
     paused: bool,
@@ -63,6 +65,7 @@ impl Queue {
             ready: VecDeque::new(),
             claiming: None,
             next_claim: Timestamp(i64::MIN),
+            caught_up: false,
             delivering: 0,
             paused: false,
             checked_at: None,
@@ -76,8 +79,10 @@ impl Queue {
             Event::Claimed(jobs) => self.claimed(jobs, now),
             Event::ClaimFailed => {
                 self.claiming = None;
+                self.caught_up = false;
                 self.next_claim = now + self.policy.poll_interval;
             }
+            Event::Queued(jobs) => jobs.into_iter().for_each(|job| self.take_in(job, now)),
             Event::Wake => self.next_claim = self.next_claim.min(now),
             Event::Attempted { fence, verdicts, health } => self.attempted(fence, verdicts, health, now),
             Event::Crashed { fence } => self.crashed(fence, now),
@@ -122,6 +127,13 @@ impl Queue {
         self.jobs.len()
     }
 
+    /// How many jobs may be claimed as they are queued, without a claim of their own. None while others wait to be
+    /// claimed, who come first; and half of the room is for those, whoever they belong to.
+    pub fn room_for_new(&self) -> usize {
+        let open = !self.paused && self.caught_up;
+        if open { (self.policy.held_max / 2).saturating_sub(self.jobs.len()) } else { 0 }
+    }
+
     /// Attempts under way.
     pub fn delivering(&self) -> usize {
         self.delivering
@@ -153,6 +165,7 @@ impl Queue {
         // A full batch means that more may be due: a dead destination's line must not hide a live one's.
         let more = jobs.len() >= usize::from(limit.max(1));
         self.next_claim = if more { now } else { now + self.policy.poll_interval };
+        self.caught_up = !more;
         for job in jobs {
             self.take_in(job, now);
         }

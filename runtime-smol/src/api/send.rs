@@ -108,7 +108,7 @@ async fn sending(
         answer: id.to_string(),
         expires: Timestamp(app.storage.store_now().0 + IDEMPOTENCY_SECS * 1_000),
     });
-    let (local, queued) = (accept.deliveries.len(), !accept.jobs.is_empty());
+    let local = accept.deliveries.len();
     match app.storage.accept(&made.spool, accept).await {
         Ok(_) => {}
         Err(Error::Refused(Refusal::Repeated(answer))) => {
@@ -121,9 +121,6 @@ async fn sending(
     METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
     METRICS.messages_accepted.add("api");
     app.logged.notify(usize::MAX);
-    if queued {
-        app.queued.notify(usize::MAX);
-    }
     letter.log(&made, began);
     Ok(id)
 }

@@ -63,9 +63,7 @@ async fn send(app: &App, mail: &DavMail) -> storage::Result<()> {
     let mut id = [0; 16];
     id.copy_from_slice(&tag[..16]);
     match queue(app, &mailbox, &kept, MessageId(Id(id)), &tag).await {
-        Ok(()) => {
-            app.queued.notify(usize::MAX);
-        }
+        Ok(()) => {}
         // It was queued before, and its row was not removed.
         Err(Error::Refused(Refusal::Exists(_))) => {}
         Err(Error::Refused(why)) => tracing::info!(%why, "a scheduling message is not sent"),

@@ -7,6 +7,7 @@ mod dial;
 mod home;
 mod kept;
 mod lease;
+mod new;
 mod noted;
 mod notice;
 mod plan;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
+use event_listener::EventListener;
 use futures_lite::{FutureExt, future};
 use protocol_core::Timestamp;
 use protocol_smtp::queue::{
@@ -42,6 +44,7 @@ use convert::fence_of;
 use home::Homes;
 use kept::Kept;
 use lease::{Anchor, Lease, lengthened, shortened};
+use new::{Door, Knocker, New};
 pub(crate) use notice::{Told, compose};
 
 /// How far the clocks of two nodes may differ: a lease is taken over only so long after its end.
@@ -49,6 +52,9 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// The status of a recipient whose mail is held back.
 const SUPPRESSED: Status = Status::new(5, 7, 1);
+
+/// New jobs that one look at their organisations is about.
+const TAKEN_IN_AT_ONCE: usize = 100;
 
 /// How often the state of the name servers is looked at; they are asked again when it is time.
 const DNSSEC_INTERVAL: Duration = Duration::from_secs(300);
@@ -106,6 +112,9 @@ pub async fn run(app: Arc<App>) {
     let (events, inbox) = async_channel::unbounded();
     let owner = format!("{}-{node:016x}", app.config.server.hostname);
     let mut queue = Queue::new(policy(&app.config.outbound), NodeId(node), seed);
+    let (door, new) = Door::new(owner.clone(), app.config.outbound.queue.lease, app.queued.clone());
+    app.storage.set_claimer(Arc::new(Knocker(door.clone())));
+    let mut queued = app.queued.listen();
     let worker = Arc::new(Worker {
         app,
         owner,
@@ -115,20 +124,34 @@ pub async fn run(app: Arc<App>) {
         lead: AtomicI64::new(0),
         kept: Arc::default(),
     });
+    let taking_in = worker.clone();
+    task::spawn(async move { taking_in.take_in(new).await }).detach();
     let mut stopping = false;
     loop {
         while let Some(effect) = queue.poll(anchor.now()) {
             worker.clone().carry_out(effect);
         }
         METRICS.queue_depth.store(queue.held() as i64, std::sync::atomic::Ordering::Relaxed);
-        if stopping && queue.is_idle() {
-            return;
+        if !stopping {
+            door.open(queue.room_for_new());
+        } else if queue.is_idle() {
+            // What was claimed meanwhile is given back too.
+            door.is_empty().await;
+            match inbox.try_recv() {
+                Ok(event) => queue.handle(event, anchor.now()),
+                Err(_) => return,
+            }
+            continue;
         }
-        match worker.wait(&inbox, queue.deadline(), stopping).await {
+        match worker.wait(&inbox, &mut queued, queue.deadline(), stopping).await {
             Happened::Event(event) => queue.handle(event, anchor.now()),
-            Happened::Queued => queue.handle(Event::Wake, anchor.now()),
+            Happened::Queued => {
+                queued = worker.app.queued.listen();
+                queue.handle(Event::Wake, anchor.now());
+            }
             Happened::Stop => {
                 stopping = true;
+                door.close();
                 queue.handle(Event::Paused(true), anchor.now());
                 worker.stop_attempts();
                 worker.kept.end_all();
@@ -189,7 +212,13 @@ fn monotonic() -> Instant {
 }
 
 impl Worker {
-    async fn wait(&self, inbox: &Receiver<Event>, deadline: Option<Timestamp>, stopping: bool) -> Happened {
+    async fn wait(
+        &self,
+        inbox: &Receiver<Event>,
+        queued: &mut EventListener,
+        deadline: Option<Timestamp>,
+        stopping: bool,
+    ) -> Happened {
         let event = async {
             match inbox.recv().await {
                 Ok(event) => Happened::Event(event),
@@ -197,7 +226,7 @@ impl Worker {
             }
         };
         let queued = async {
-            self.app.queued.listen().await;
+            queued.await;
             Happened::Queued
         };
         let stop = async {
@@ -359,24 +388,58 @@ impl Worker {
                 let lead = self.app.storage.store_now().0 - self.anchor.now().0;
                 self.lead.store(lead, Ordering::Relaxed);
                 jobs.retain(|job| job.state == JobState::Processing);
-                let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
                 // Counted from before the claim, and shorter: clocks that count differently must not matter.
                 let until = asked + shortened(lease);
-                let known = jobs.iter().map(|job| convert::job(job, relay.as_deref(), until, lead)).collect();
-                let mut table = self.table();
-                for job in jobs {
-                    let key = JobKey(job.spec.id.0.0);
-                    let lease = Lease::new(self.anchor, until);
-                    let (tried, homes) = (HashMap::new(), Homes::new());
-                    table.insert(key, Held { job, lease, control: None, tried, homes, trace: None });
-                }
-                Event::Claimed(known)
+                Event::Claimed(jobs.into_iter().map(|job| self.hold(job, until, lead)).collect())
             }
             Err(error) => {
                 tracing::warn!(%error, "no jobs could be claimed");
                 Event::ClaimFailed
             }
         }
+    }
+
+    /// Keeps a job that this node has claimed; as the queue knows it.
+    fn hold(&self, job: Job, until: Timestamp, lead: i64) -> protocol_smtp::queue::Job {
+        let relay = self.app.config.outbound.relay.as_ref().map(|r| r.host.to_string());
+        let known = convert::job(&job, relay.as_deref(), until, lead);
+        let lease = Lease::new(self.anchor, until);
+        let (tried, homes) = (HashMap::new(), Homes::new());
+        let held = Held { job, lease, control: None, tried, homes, trace: None };
+        self.table().insert(known.fence.job, held);
+        known
+    }
+
+    /// Takes in what is claimed as it is queued, for as long as there is a door.
+    async fn take_in(&self, new: Receiver<New>) {
+        while let Ok(New { mut jobs, room }) = new.recv().await {
+            let mut rooms = vec![room];
+            while jobs.len() < TAKEN_IN_AT_ONCE
+                && let Ok(more) = new.try_recv()
+            {
+                jobs.extend(more.jobs);
+                rooms.push(more.room);
+            }
+            match self.app.storage.still_wanted(jobs).await {
+                Ok(jobs) => {
+                    let known = jobs.into_iter().map(|job| self.hold_new(job)).collect();
+                    let _ = self.events.send(Event::Queued(known)).await;
+                }
+                // They are held by nobody until their leases end.
+                Err(error) => tracing::warn!(%error, "new jobs wait for the end of their claim"),
+            }
+        }
+    }
+
+    /// The same for one that was claimed as it was queued.
+    fn hold_new(&self, job: Job) -> protocol_smtp::queue::Job {
+        let (here, store) = (self.anchor.now(), self.app.storage.store_now());
+        let lead = store.0 - here.0;
+        let lease = self.app.config.outbound.queue.lease;
+        let end = job.lease_until.map_or(here, |end| Timestamp(end.0.saturating_sub(lead)));
+        // As for a claim: shorter, by what clocks may differ.
+        let until = Timestamp(end.0 - (lease - shortened(lease)).as_millis() as i64);
+        self.hold(job, until.min(here + shortened(lease)), lead)
     }
 
     async fn renew(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError> {

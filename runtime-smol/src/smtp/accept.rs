@@ -132,7 +132,6 @@ impl Connection {
         };
         let local = accept.deliveries.len();
         let logged = accept.deliveries.iter().any(|copy| copy.told.is_some());
-        let queued = !accept.jobs.is_empty() || told.as_ref().is_some_and(|(_, told)| !told.jobs.is_empty());
         match self.app.storage.accept_with(spool, &queued_form.spool, accept, told).await {
             Ok(_) => {}
             Err(storage::Error::Refused(storage::Refusal::Repeated(first))) => {
@@ -155,9 +154,6 @@ impl Connection {
             // The client did not hear our 250, or sends twice on purpose: both are delivered, and counted.
             METRICS.messages_repeated.fetch_add(1, Ordering::Relaxed);
             tracing::info!(%id, "the same message for the same recipients was accepted minutes ago");
-        }
-        if queued {
-            self.app.queued.notify(usize::MAX);
         }
         if logged {
             self.app.logged.notify(usize::MAX);

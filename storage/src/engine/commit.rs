@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use super::staged::{self, StagedSlots};
 use super::{Engine, jobs, mail};
+use protocol_core::Timestamp;
+
 use crate::error::{Error, Refusal, Result};
 use crate::rows::*;
 use crate::slots::SlotKey;
@@ -82,7 +84,7 @@ impl Placing {
             }
         }
         for job in &commit.jobs {
-            self.add_job(job);
+            self.add_job(job, commit.claim.as_ref(), commit.at);
         }
         self.add_small(commit);
         Ok(placed)
@@ -123,20 +125,16 @@ impl Placing {
         Ok(())
     }
 
-    fn add_job(&mut self, spec: &NewJob) {
+    fn add_job(&mut self, spec: &NewJob, claim: Option<&Claim>, at: Timestamp) {
         self.jobs.insert(spec.id);
-        let job = Job {
-            spec: spec.clone(),
-            state: JobState::Queued,
-            attempts: 0,
-            epoch: 0,
-            owner: None,
-            lease_until: None,
-            due: spec.due,
-            updated: spec.created,
-        };
-        let mut row = JobRow { job, rev: 0, dot_sent: Vec::new(), deliveries: 0, crashes: 0, lost: 0 };
+        let (dot_sent, look_at) = (Vec::new(), None);
+        let job = Job::queued(spec.clone());
+        let mut row = JobRow { job, rev: 0, look_at, dot_sent, deliveries: 0, crashes: 0, lost: 0 };
         jobs::note_event(&mut row, JobEvent::Queued, "", spec.created, &mut self.writes);
+        if let Some(job) = claim.and_then(|claim| claim.of(spec, at)) {
+            row.job = job;
+            row.look_at = row.lost_at();
+        }
         self.writes.due_new.extend(row.due_at());
         self.writes.jobs_new.push(row);
     }
@@ -346,9 +344,12 @@ impl<R: Rows> Engine<R> {
                 return Ok(answers);
             }
             let _log = self.number_log(&mut writes).await.map_err(ApplyError::Other)?;
+            let held = writes.jobs_new.iter().filter(|row| row.job.state == JobState::Processing);
+            let held: Vec<JobRow> = held.cloned().collect();
             match self.rows.apply("commit_batch", writes).await {
                 Ok(()) => {
                     self.remember(states);
+                    held.into_iter().for_each(|row| self.held.keep(JobRow { rev: row.rev + 1, ..row }));
                     return Ok(answers);
                 }
                 Err(ApplyError::Stale) if tries < super::TRIES_MAX => {

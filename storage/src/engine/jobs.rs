@@ -269,24 +269,32 @@ impl<R: Rows> Engine<R> {
 /// Organisations that one claim looks at.
 const ORGS_OF_CLAIM_MAX: usize = 64;
 
-/// A job row after a claim: processing, or held when its claims or attempts keep ending without a result.
-fn claimed(mut row: JobRow, owner: &str, now: Timestamp, lease: Duration, writes: &mut Writes) -> JobRow {
+/// A job row after a claim: processing, or held when its claims or attempts keep ending without a result. None when
+/// its holder is not lost: somebody looks again later.
+fn claimed(
+    mut row: JobRow,
+    owner: &str,
+    (now, lease, skew): (Timestamp, Duration, Duration),
+    writes: &mut Writes,
+) -> Option<JobRow> {
     let before = row.due_at();
-    let was_lost = row.job.state == JobState::Processing;
+    let was_held = row.job.state == JobState::Processing;
+    if was_held && row.lost_at().is_some_and(|end| end >= now - skew) {
+        row.look_at = row.lost_at();
+        writes.job(before, row);
+        return None;
+    }
     note_in_doubt(&mut row, now, writes);
-    row.lost = if was_lost { row.lost.saturating_add(1) } else { row.lost };
+    row.lost = if was_held { row.lost.saturating_add(1) } else { row.lost };
     if row.lost >= LOST_CLAIMS_MAX {
         let reason = format!("its worker was lost {} times", row.lost);
         park(&mut row, &reason, now, writes);
     } else {
-        row.job.state = JobState::Processing;
-        row.job.epoch += 1;
-        row.job.owner = Some(owner.to_owned());
-        row.job.lease_until = Some(now + lease);
-        row.job.updated = now;
+        row.job.hold(owner, now, lease);
+        row.look_at = row.lost_at();
     }
     writes.job(before, row.clone());
-    row
+    Some(row)
 }
 
 #[async_trait::async_trait]
@@ -328,7 +336,8 @@ impl<R: Rows> Jobs for Engine<R> {
                 match rows.get(&key.job) {
                     Some(Some(row)) if row.due_at() == Some(key) => {
                         let row = rows.insert(key.job, None).flatten();
-                        taken.extend(row.map(|row| claimed(row, owner, now, lease, &mut writes)));
+                        let times = (now, lease, skew);
+                        taken.extend(row.and_then(|row| claimed(row, owner, times, &mut writes)));
                     }
                     // The job has moved on since the index was read, or stands in it twice: the index is read in
                     // several steps, and the job may have moved between two of them.

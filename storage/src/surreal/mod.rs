@@ -2,6 +2,7 @@
 
 mod call;
 mod dav;
+mod jobs;
 mod lately;
 mod read;
 mod rows;
@@ -248,6 +249,14 @@ impl SurrealStore {
         let changed = self.rows().calls.transaction(text, surrealdb_types::Variables::new()).await;
         changed.map_err(crate::Error::from)?;
         self.set_schema_version(3).await
+    }
+
+    /// Writes jobs as version 7 of the schema had them, with a field for each of their values. For a test of what becomes
+    /// of them.
+    #[doc(hidden)]
+    pub async fn jobs_as_in_version_7(&self) -> crate::Result<()> {
+        self.rows().calls.transaction(&jobs::as_in_version_7(), surrealdb_types::Variables::new()).await?;
+        self.set_schema_version(7).await
     }
 }
 

@@ -10,7 +10,7 @@ use surrealdb_types::{Value, Variables};
 use super::SurrealRows;
 use super::rows as codec;
 use super::value::*;
-use super::{dav, slots, write};
+use super::{dav, jobs, slots, write};
 use crate::api::LogRow;
 use crate::dav::{DavGone, DavKey, DavMail, DavNode, DavOwner, DavTable, DavText};
 use crate::error::{Error, Result};
@@ -388,26 +388,26 @@ impl Rows for SurrealRows {
     async fn jobs(&self, ids: &[JobId]) -> Result<Vec<JobRow>> {
         let ids = list(ids.iter().map(|id| record("outbound_queue", id.to_string())));
         let value = self.calls.read("SELECT * FROM $ids", bind([("ids", ids)])).await?;
-        many("job", value, codec::read_job)
+        many("job", value, jobs::read_job)
     }
 
     async fn jobs_oldest(&self, limit: usize) -> Result<Vec<JobRow>> {
         let query = "SELECT * FROM outbound_queue ORDER BY created, id LIMIT $limit";
         let limit = bind([("limit", int(limit as u64))]);
-        many("job", self.calls.read(query, limit).await?, codec::read_job)
+        many("job", self.calls.read(query, limit).await?, jobs::read_job)
     }
 
     async fn jobs_held(&self, org: OrgId, limit: usize) -> Result<Vec<JobRow>> {
         let query = "SELECT * FROM outbound_queue WHERE state = 'held' AND org = $org LIMIT $limit";
         let bound = bind([("org", id(org.0)), ("limit", int(limit as u64))]);
-        many("job", self.calls.read(query, bound).await?, codec::read_job)
+        many("job", self.calls.read(query, bound).await?, jobs::read_job)
     }
 
     async fn jobs_ended(&self, before: Timestamp, limit: usize) -> Result<Vec<JobRow>> {
         let query = "SELECT * FROM outbound_queue
             WHERE state IN ['dead', 'cancelled'] AND updated < $before LIMIT $limit";
         let bound = bind([("before", signed(before.0)), ("limit", int(limit as u64))]);
-        many("job", self.calls.read(query, bound).await?, codec::read_job)
+        many("job", self.calls.read(query, bound).await?, jobs::read_job)
     }
 
     async fn deliveries(&self, job: JobId) -> Result<Vec<DeliveryRecord>> {

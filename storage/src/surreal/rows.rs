@@ -242,127 +242,13 @@ pub fn read_due(mut row: Fields) -> Result<DueKey> {
     })
 }
 
-const STATES: [(JobState, &str); 5] = [
-    (JobState::Queued, "queued"),
-    (JobState::Processing, "processing"),
-    (JobState::Held, "held"),
-    (JobState::Dead, "dead"),
-    (JobState::Cancelled, "cancelled"),
-];
-
-fn state_name(state: JobState) -> &'static str {
-    STATES.iter().find(|(s, _)| *s == state).map_or("", |(_, name)| name)
-}
-
-/// With the revision that the row will have.
-pub fn job(row: &JobRow) -> Result<Value> {
-    let JobRow { job, rev, dot_sent, deliveries, crashes, lost } = row;
-    let spec = &job.spec;
-    let recipients = spec.recipients.iter().map(|r| serde_json::to_string(r).map(text));
-    let recipients = recipients.collect::<Result<Vec<_>, _>>().map_err(|_| corrupt("job", "recipients"))?;
-    Ok(object([
-        ("id", record("outbound_queue", spec.id.to_string())),
-        ("rev", int(rev + 1)),
-        ("org", id(spec.org.0)),
-        ("message", id(spec.message.0)),
-        ("size", int(spec.size)),
-        ("sender", text(&spec.sender)),
-        ("domain", text(&spec.domain)),
-        ("recipients", list(recipients)),
-        ("envid", optional(spec.envid.as_ref(), text)),
-        ("ret", optional(spec.ret.as_ref(), text)),
-        ("eight_bit", Value::Bool(spec.eight_bit)),
-        ("binary", Value::Bool(spec.binary)),
-        ("smtputf8", Value::Bool(spec.smtputf8)),
-        ("require_tls", Value::Bool(spec.require_tls)),
-        ("is_dsn", Value::Bool(spec.is_dsn)),
-        ("created", signed(spec.created.0)),
-        ("starts", signed(spec.start.0)),
-        ("first_due", signed(spec.due.0)),
-        ("state", text(state_name(job.state))),
-        ("attempts", int(job.attempts.into())),
-        ("epoch", int(job.epoch)),
-        ("owner", optional(job.owner.as_ref(), text)),
-        ("lease_until", optional(job.lease_until, |t| signed(t.0))),
-        ("due", signed(job.due.0)),
-        ("updated", signed(job.updated.0)),
-        ("dot_sent", list(dot_sent.iter().map(|n| int(*n as u64)))),
-        ("deliveries", int((*deliveries).into())),
-        ("crashes", int((*crashes).into())),
-        ("lost", int((*lost).into())),
-        ("by_at", optional(spec.deliver_by, |by| signed(by.at_ms))),
-        ("by_give_up", optional(spec.deliver_by, |by| Value::Bool(by.give_up))),
-        ("by_trace", optional(spec.deliver_by, |by| Value::Bool(by.trace))),
-        ("counted", optional(spec.counted.as_ref(), text)),
-        ("logged", optional(Some(true).filter(|_| spec.logged), Value::Bool)),
-        ("trace", optional(spec.trace.as_ref(), text)),
-    ]))
-}
-
 /// False when it is not there, as in rows of earlier versions.
-fn absent_or_flag(row: &mut Fields, table: &str, name: &str) -> Result<bool> {
+pub fn absent_or_flag(row: &mut Fields, table: &str, name: &str) -> Result<bool> {
     match row.take(name) {
         Value::None | Value::Null => Ok(false),
         Value::Bool(flag) => Ok(flag),
         _ => Err(corrupt(table, name)),
     }
-}
-
-fn read_spec(row: &mut Fields) -> Result<NewJob> {
-    let recipients = row.texts("recipients")?;
-    let recipients = recipients.iter().map(|r| serde_json::from_str(r)).collect::<Result<Vec<_>, _>>();
-    Ok(NewJob {
-        id: JobId(row.key_id()?),
-        org: OrgId(row.id("org")?),
-        message: MessageId(row.id("message")?),
-        size: row.int("size")?,
-        sender: row.text("sender")?,
-        domain: row.text("domain")?,
-        recipients: recipients.map_err(|_| corrupt("job", "recipients"))?,
-        envid: row.optional_text("envid")?,
-        ret: row.optional_text("ret")?,
-        eight_bit: row.flag("eight_bit")?,
-        binary: row.flag("binary")?,
-        smtputf8: row.flag("smtputf8")?,
-        require_tls: row.flag("require_tls")?,
-        is_dsn: row.flag("is_dsn")?,
-        created: Timestamp(row.signed("created")?),
-        start: Timestamp(row.signed("starts")?),
-        due: Timestamp(row.signed("first_due")?),
-        deliver_by: match row.optional_signed("by_at")? {
-            Some(at_ms) => {
-                Some(DeliverBy { at_ms, give_up: row.flag("by_give_up")?, trace: row.flag("by_trace")? })
-            }
-            None => None,
-        },
-        counted: row.optional_text("counted")?,
-        logged: absent_or_flag(row, "job", "logged")?,
-        trace: row.optional_text("trace")?,
-    })
-}
-
-pub fn read_job(mut row: Fields) -> Result<JobRow> {
-    let spec = read_spec(&mut row)?;
-    let state = row.text("state")?;
-    let known = STATES.iter().find(|(_, name)| *name == state);
-    let job = Job {
-        spec,
-        state: known.ok_or_else(|| corrupt("job", "state"))?.0,
-        attempts: row.int("attempts")?,
-        epoch: row.int("epoch")?,
-        owner: row.optional_text("owner")?,
-        lease_until: row.optional_signed("lease_until")?.map(Timestamp),
-        due: Timestamp(row.signed("due")?),
-        updated: Timestamp(row.signed("updated")?),
-    };
-    Ok(JobRow {
-        job,
-        rev: row.int("rev")?,
-        dot_sent: row.ints("dot_sent")?,
-        deliveries: row.int("deliveries")?,
-        crashes: row.optional_int("crashes")?.unwrap_or_default(),
-        lost: row.optional_int("lost")?.unwrap_or_default(),
-    })
 }
 
 pub fn delivery(job: JobId, n: u32, record_of: &DeliveryRecord) -> Result<Value> {

@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 7;
+pub const VERSION: u64 = 8;
 
 /// How often opening tries again after another instance that opens at the same time was first.
 const STARTS_MAX: u32 = 50;
 
 /// What each version adds to the one before it.
 const MIGRATIONS: [&str; VERSION as usize] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -305,6 +305,39 @@ DEFINE FIELD IF NOT EXISTS kind ON dav_uid TYPE string;
 DEFINE FIELD IF NOT EXISTS name ON dav_uid TYPE string;
 DEFINE TABLE IF NOT EXISTS dav_mail SCHEMAFULL;
 DEFINE FIELD IF NOT EXISTS mail ON dav_mail TYPE bytes;
+";
+
+/// Jobs are one text but for what queries ask for. Rows of before are read as they are.
+const VERSION_8: &str = "
+REMOVE FIELD IF EXISTS size ON outbound_queue;
+REMOVE FIELD IF EXISTS sender ON outbound_queue;
+REMOVE FIELD IF EXISTS domain ON outbound_queue;
+REMOVE FIELD IF EXISTS recipients ON outbound_queue;
+REMOVE FIELD IF EXISTS envid ON outbound_queue;
+REMOVE FIELD IF EXISTS ret ON outbound_queue;
+REMOVE FIELD IF EXISTS eight_bit ON outbound_queue;
+REMOVE FIELD IF EXISTS binary ON outbound_queue;
+REMOVE FIELD IF EXISTS smtputf8 ON outbound_queue;
+REMOVE FIELD IF EXISTS require_tls ON outbound_queue;
+REMOVE FIELD IF EXISTS is_dsn ON outbound_queue;
+REMOVE FIELD IF EXISTS starts ON outbound_queue;
+REMOVE FIELD IF EXISTS first_due ON outbound_queue;
+REMOVE FIELD IF EXISTS attempts ON outbound_queue;
+REMOVE FIELD IF EXISTS epoch ON outbound_queue;
+REMOVE FIELD IF EXISTS owner ON outbound_queue;
+REMOVE FIELD IF EXISTS lease_until ON outbound_queue;
+REMOVE FIELD IF EXISTS due ON outbound_queue;
+REMOVE FIELD IF EXISTS dot_sent ON outbound_queue;
+REMOVE FIELD IF EXISTS deliveries ON outbound_queue;
+REMOVE FIELD IF EXISTS crashes ON outbound_queue;
+REMOVE FIELD IF EXISTS lost ON outbound_queue;
+REMOVE FIELD IF EXISTS by_at ON outbound_queue;
+REMOVE FIELD IF EXISTS by_give_up ON outbound_queue;
+REMOVE FIELD IF EXISTS by_trace ON outbound_queue;
+REMOVE FIELD IF EXISTS counted ON outbound_queue;
+REMOVE FIELD IF EXISTS logged ON outbound_queue;
+REMOVE FIELD IF EXISTS trace ON outbound_queue;
+DEFINE FIELD IF NOT EXISTS record ON outbound_queue TYPE string;
 ";
 
 const META: &str = "

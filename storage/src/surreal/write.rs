@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use surrealdb_types::{Value, Variables};
 
 use super::value::*;
-use super::{dav, rows, slots};
+use super::{dav, jobs, rows, slots};
 use crate::error::Result;
 use crate::rows::Writes;
 use crate::types::{MailboxId, OrgId};
@@ -233,8 +233,8 @@ impl Transaction {
     }
 
     fn jobs(&mut self, writes: &Writes) -> Result<()> {
-        self.insert("outbound_queue", writes.jobs_new.iter().map(rows::job).collect::<Result<_>>()?);
-        self.replace("outbound_queue", writes.jobs.iter().map(rows::job).collect::<Result<_>>()?);
+        self.insert("outbound_queue", writes.jobs_new.iter().map(jobs::job).collect::<Result<_>>()?);
+        self.replace("outbound_queue", writes.jobs.iter().map(jobs::job).collect::<Result<_>>()?);
         let gone = writes.jobs_gone.iter().map(|row| record("outbound_queue", row.job.spec.id.to_string()));
         self.delete("outbound_queue", gone.collect());
         self.delete("due", writes.due_gone.iter().map(rows::due_key).collect());

@@ -213,6 +213,47 @@ fn what_was_due_under_an_older_schema_is_due_still() {
 }
 
 #[test]
+fn jobs_of_an_older_schema_are_the_same_jobs() {
+    let directory = Directory::new();
+    block_on(async {
+        let store = open(&directory).await;
+        let org = org(&store, "one").await;
+        let queued = job(org, at(10), &["a@example.net", "b@example.net"]);
+        let jobs = vec![queued.clone(), job(org, at(5), &["leased@example.net"])];
+        queue(&store, jobs).await;
+        let leased = store.claim_jobs("w", at(6), secs(60), secs(5), 1).await.unwrap().remove(0);
+        let announced = store.dot_sent(fence(&leased), &[0], at(7), secs(60)).await;
+        announced.unwrap();
+        let before = [store.job(queued.id).await.unwrap(), store.job(leased.spec.id).await.unwrap()];
+        store.close().await;
+        drop(store);
+        let older = SurrealStore::open(directory.options()).await.unwrap();
+        older.jobs_as_in_version_7().await.unwrap();
+        older.close().await;
+
+        let store = open(&directory).await;
+        let after = [store.job(queued.id).await.unwrap(), store.job(leased.spec.id).await.unwrap()];
+        assert_eq!(before, after);
+        let mut all = store.queued_messages().await.unwrap();
+        all.sort();
+        let mut expected = vec![(org, queued.message), (org, leased.spec.message)];
+        expected.sort();
+        assert_eq!(all, expected);
+        let claimed = store.claim_jobs("v", at(30), secs(60), secs(5), 9).await.unwrap();
+        assert_eq!((claimed.len(), claimed[0].spec.id), (1, queued.id));
+        let done = |job: &Job| JobUpdate {
+            recipients: job.spec.recipients.clone(),
+            attempts: 1,
+            ..JobUpdate::default()
+        };
+        store.save_job(fence(&claimed[0]), done(&claimed[0]), at(31)).await.unwrap();
+        store.save_job(fence(&leased), done(&leased), at(31)).await.unwrap();
+        assert!(store.queued_messages().await.unwrap().is_empty());
+        store.close().await;
+    });
+}
+
+#[test]
 fn a_newer_schema_stops_the_start() {
     let directory = Directory::new();
     block_on(async {

@@ -67,6 +67,9 @@ async fn measure(store: S, scale: usize) {
     }
     rate("rows flagged one by one", scale.min(uids.len()), start);
 
+    for batch in [1, 10, 50] {
+        measure_queue(&store, org, batch, scale * 10 / batch).await;
+    }
     let jobs = scale * 10;
     let start = Instant::now();
     for chunk in (0..jobs).collect::<Vec<_>>().chunks(50) {
@@ -101,6 +104,45 @@ async fn measure(store: S, scale: usize) {
     assert_eq!(done, jobs);
     rate("of these, claims", jobs, Instant::now() - claiming);
     rate("jobs claimed by the hundred and saved one by one", jobs, start);
+}
+
+/// Jobs in batches on their shortest way: queued and claimed, the dot announced, the result written.
+async fn measure_queue(store: &S, org: OrgId, batch: usize, rounds: usize) {
+    let mut spent = [std::time::Duration::ZERO; 3];
+    for _ in 0..rounds {
+        let claim = Claim { owner: "w".into(), lease: secs(60) };
+        let jobs: Vec<NewJob> = (0..batch).map(|_| job(org, at(1), &["a@example.net"])).collect();
+        let held: Vec<Job> = jobs.iter().filter_map(|job| claim.of(job, at(1))).collect();
+        let commits = jobs.into_iter().map(|job| Commit {
+            jobs: vec![job],
+            claim: Some(claim.clone()),
+            at: at(1),
+            ..Commit::default()
+        });
+        let commits = commits.collect();
+        let start = Instant::now();
+        assert!(store.commit_batch(commits).await.iter().all(|answer| answer.is_ok()));
+        spent[0] += start.elapsed();
+        let dot = |job| (fence(job), JobWrite::Dot { recipients: vec![0], lease: secs(60) });
+        let done = |job: &Job| {
+            let delivered = delivery("a@example.net", RecipientState::Delivered, 1, at(3));
+            let recipients = job.spec.recipients.clone();
+            let update =
+                JobUpdate { recipients, attempts: 1, deliveries: vec![delivered], ..JobUpdate::default() };
+            (fence(job), JobWrite::Save(Box::new(update)))
+        };
+        let (dots, results) = (held.iter().map(dot).collect(), held.iter().map(done).collect());
+        let start = Instant::now();
+        assert!(store.write_jobs(dots, at(2)).await.iter().all(|answer| answer.is_ok()));
+        spent[1] += start.elapsed();
+        let start = Instant::now();
+        assert!(store.write_jobs(results, at(3)).await.iter().all(|answer| answer.is_ok()));
+        spent[2] += start.elapsed();
+    }
+    let now = Instant::now();
+    for (what, spent) in ["queued and claimed", "dots announced", "results written"].iter().zip(spent) {
+        rate(&format!("{what} in batches of {batch}"), rounds * batch, now - spent);
+    }
 }
 
 #[test]

@@ -93,6 +93,8 @@ against_all_stores! {
         q2_fences_hold_off_the_late,
         leases_are_taken_over_after_the_skew,
         so9_a_final_dot_without_result_is_in_doubt,
+        a_lease_that_was_prolonged_is_looked_at_again,
+        jobs_can_be_claimed_as_they_are_queued,
         results_place_their_notices,
         administrators_act,
         q12_a_leased_job_can_be_cancelled_until_its_final_dot,

@@ -159,6 +159,60 @@ pub async fn so9_a_final_dot_without_result_is_in_doubt(store: S) {
     assert_eq!(looked_up(&store, spec.id).await.1.len(), 1);
 }
 
+pub async fn a_lease_that_was_prolonged_is_looked_at_again(store: S) {
+    let (_, spec) = one_job(&store).await;
+    let job = claim(&store, "w", at(10), 1).await.remove(0);
+    store.renew_job(fence(&job), at(100), secs(LEASE)).await.unwrap();
+    // Whoever comes at the end of the first lease finds that it goes on, and when to come again.
+    assert!(claim(&store, "v", at(150), 1).await.is_empty());
+    assert_eq!(store.next_due().await.unwrap(), Some(at(220)));
+    // The holder is not disturbed.
+    store.dot_sent(fence(&job), &[0], at(160), secs(LEASE)).await.unwrap();
+    assert!(claim(&store, "v", at(300), 1).await.is_empty());
+    assert_eq!(store.next_due().await.unwrap(), Some(at(280 + 600)));
+    store.save_job(fence(&job), update(&job, Some(at(900))), at(301)).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(at(900)));
+    let again = claim(&store, "v", at(900), 1).await.remove(0);
+    assert_eq!((again.spec.id, again.epoch, again.spec.recipients[0].in_doubt), (spec.id, 2, 0));
+}
+
+pub async fn jobs_can_be_claimed_as_they_are_queued(store: S) {
+    let org = org(&store, "org").await;
+    let (now, later) = (job(org, at(10), &["a@example.net"]), job(org, at(50), &["b@example.net"]));
+    let claimed = Claim { owner: "w".into(), lease: secs(LEASE) };
+    let commit = Commit {
+        jobs: vec![now.clone(), later.clone()],
+        claim: Some(claimed.clone()),
+        at: at(20),
+        ..Commit::default()
+    };
+    assert_eq!(store.commit_batch(vec![commit]).await, [Ok(Vec::new())]);
+    let (stored, timeline) = looked_up(&store, now.id).await;
+    let stored = stored.unwrap();
+    assert_eq!(Some(&stored), claimed.of(&now, at(20)).as_ref());
+    assert_eq!((stored.state, stored.epoch, stored.lease_until), (JobState::Processing, 1, Some(at(140))));
+    assert_eq!(timeline.iter().map(|record| record.event).collect::<Vec<_>>(), [JobEvent::Queued]);
+    // The other is not due, and nobody's.
+    assert_eq!(claimed.of(&later, at(20)), None);
+    assert!(claim(&store, "v", at(49), 9).await.is_empty());
+    let other = claim(&store, "v", at(50), 9).await;
+    assert_eq!(other.iter().map(|job| job.spec.id).collect::<Vec<_>>(), [later.id]);
+    // It is like any other claim: it can be written under, and it can be lost.
+    store.dot_sent(fence(&stored), &[0], at(60), secs(LEASE)).await.unwrap();
+    store.save_job(fence(&stored), update(&stored, Some(at(70))), at(61)).await.unwrap();
+    let second = claim(&store, "v", at(70), 9).await.remove(0);
+    assert_eq!((second.spec.id, second.epoch), (now.id, 2));
+    let lost = job(org, at(10), &["c@example.net"]);
+    let commit = Commit { jobs: vec![lost.clone()], claim: Some(claimed), at: at(80), ..Commit::default() };
+    store.commit_batch(vec![commit]).await.remove(0).unwrap();
+    assert!(claim(&store, "v", at(180), 9).await.is_empty());
+    let taken = claim(&store, "v", at(206), 9).await;
+    let of_lost = taken.iter().find(|job| job.spec.id == lost.id).unwrap();
+    assert_eq!(of_lost.epoch, 2);
+    let late = Fence { job: lost.id, epoch: 1 };
+    assert_eq!(store.dot_sent(late, &[0], at(207), secs(1)).await, Err(Refusal::Fenced.into()));
+}
+
 pub async fn results_place_their_notices(store: S) {
     let alice = alice(&store).await;
     queue(&store, vec![job(alice.org, at(10), &["a@example.net"])]).await;

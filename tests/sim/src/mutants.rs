@@ -125,6 +125,8 @@ mutants! {
     CancelTold = "cancel-told",
     /// A cancelled job keeps its place among those that are queued.
     CancelKeepsPlace = "cancel-keeps-place",
+    /// Jobs are taken as they are queued, and nobody writes it down.
+    NewClaimUnwritten = "new-claim-unwritten",
     /// The jobs of a deleted tenant that are leased are left to their holders.
     DeletionLeavesLeased = "deletion-leaves-leased",
 }

@@ -178,8 +178,13 @@ impl World {
             self.fail(why);
         }
         if commit.what == "claim_jobs" {
-            // What was given back or written is free, though its holder has not heard of it yet.
-            for old in before.iter().filter(|row| row.job.state == JobState::Processing) {
+            // What was given back or written is free, though its holder has not heard of it yet; and whose holder is not
+            // lost, stays its holder's.
+            let kept = |old: &JobRow| {
+                let new = commit.writes.jobs.iter().find(|new| new.job.spec.id == old.job.spec.id);
+                new.is_some_and(|new| new.job == old.job)
+            };
+            for old in before.iter().filter(|row| row.job.state == JobState::Processing && !kept(row)) {
                 self.check_believers(old, commit.node);
             }
         }

@@ -122,6 +122,11 @@ impl Books {
     fn claimed(&mut self, change: &Change<'_>) -> Found {
         let (old, new) = (change.old, change.new);
         let name = world_name(new.job.spec.id);
+        // Its holder is not lost, and somebody looks again later: nothing else is different.
+        let unmoved = JobRow { look_at: old.look_at, rev: old.rev, ..new.clone() };
+        if unmoved == *old {
+            return Ok(());
+        }
         // A job whose claims keep being lost is parked instead of claimed.
         let parked = new.job.state == JobState::Held && new.lost >= storage::LOST_CLAIMS_MAX;
         if !parked && new.job.epoch != old.job.epoch + 1 {

@@ -3,8 +3,8 @@
 use protocol_core::Timestamp;
 use storage::simulated::{Rows, Writes};
 use storage::{
-    Charge, Commit, Directory, DomainSettings, Error, JobAction, JobId, JobState, Jobs, Limits, Mail, NewJob,
-    OrgId, RecipientState, Refusal, Suppression, SuppressionKey, SuppressionSource,
+    Charge, Claim, Commit, Directory, DomainSettings, Error, JobAction, JobId, JobState, Jobs, Limits, Mail,
+    NewJob, OrgId, RecipientState, Refusal, Suppression, SuppressionKey, SuppressionSource,
 };
 
 use super::Front;
@@ -16,12 +16,18 @@ impl Front {
         Ok(self.engine.domain(domain).await?.settings)
     }
 
-    /// Accepts a message and what it is charged: all or none.
-    pub async fn submit(&self, jobs: Vec<NewJob>, charges: Vec<Charge>, now: Timestamp) -> Result<(), Error> {
+    /// Accepts a message and what it is charged: all or none. Its jobs belong to who claims them at once.
+    pub async fn submit(
+        &self,
+        jobs: Vec<NewJob>,
+        charges: Vec<Charge>,
+        claim: Option<Claim>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if self.is(Mutant::CountThenInsert) {
-            return self.count_then_insert(jobs, charges, now).await;
+            return self.count_then_insert(jobs, charges, claim, now).await;
         }
-        self.commit(Commit { jobs, charges, at: now, ..Commit::default() }).await
+        self.commit(Commit { jobs, charges, claim, at: now, ..Commit::default() }).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
@@ -34,6 +40,7 @@ impl Front {
         &self,
         jobs: Vec<NewJob>,
         charges: Vec<Charge>,
+        claim: Option<Claim>,
         now: Timestamp,
     ) -> Result<(), Error> {
         let keys: Vec<_> = charges.iter().map(|charge| charge.counter.clone()).collect();
@@ -43,7 +50,7 @@ impl Front {
         {
             return Err(Refusal::Quota(charge.quota).into());
         }
-        self.commit(Commit { jobs, at: now, ..Commit::default() }).await?;
+        self.commit(Commit { jobs, claim, at: now, ..Commit::default() }).await?;
         let unlimited = charges.into_iter().map(|charge| Charge { limit: u64::MAX, ..charge });
         self.engine.count(unlimited.collect()).await.map(drop)
     }

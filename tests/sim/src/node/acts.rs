@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_channel::Sender;
 use protocol_core::Timestamp;
-use protocol_smtp::queue::{Change, Event, Notice, NoticeKind, Notify, Recipient, Settlement};
+use protocol_smtp::queue::{Change, Notice, NoticeKind, Notify, Recipient, Settlement};
 use protocol_smtp::status::Status;
 use storage::{Charge, Error, JobId, MessageId, NewJob, SuppressionKey};
 
@@ -35,12 +35,9 @@ impl Worker {
                 let _ = answer.try_send(Ok(()));
             }
             let accepted = match worker.charges(home, message, &mut jobs).await {
-                Ok(charges) => worker.store.submit(jobs, charges, worker.store_now().await).await,
+                Ok(charges) => worker.queue(jobs, charges).await,
                 Err(error) => Err(error),
             };
-            if accepted.is_ok() {
-                let _ = worker.events.try_send(Event::Wake);
-            }
             let _ = worker.answer(accepted.clone());
             let _ = answer.try_send(accepted);
         });
@@ -112,7 +109,7 @@ impl Worker {
             suppressions: Vec::new(),
         };
         let told = notice::build(&self.world, &row.job, &settlement, &BTreeMap::new(), now);
-        self.store.submit(told.into_iter().collect(), Vec::new(), now).await
+        self.store.submit(told.into_iter().collect(), Vec::new(), None, now).await
     }
 
     /// Holds mail back.

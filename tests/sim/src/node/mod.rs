@@ -3,11 +3,12 @@
 
 mod acts;
 mod effects;
+mod new;
 mod suppressed;
 mod time;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
@@ -50,6 +51,8 @@ pub struct Worker {
     /// Milliseconds by which the store's clock is ahead of the queue's, as of the last claim.
     lead_ms: AtomicI64,
     claimed_late: AtomicBool,
+    /// Jobs for which messages that are being accepted have been promised room.
+    promised: AtomicUsize,
     store: Front,
     events: Sender<Event>,
     inbox: Receiver<Event>,
@@ -111,6 +114,7 @@ impl Worker {
             store_clock: Mutex::new(anchor),
             lead_ms: AtomicI64::new(0),
             claimed_late: AtomicBool::new(false),
+            promised: AtomicUsize::new(0),
             events,
             inbox,
             stop: async_channel::bounded(1),
@@ -178,7 +182,7 @@ impl Worker {
             if held > self.world.setup.policy.held_max {
                 self.world.fail(format!("I11: n{} holds {held} jobs", self.node));
             }
-            if stopping && idle {
+            if stopping && idle && self.promised.load(Ordering::Relaxed) == 0 {
                 return self.check_nothing_leased();
             }
             match self.wait(deadline, stopping).await {
@@ -202,7 +206,9 @@ impl Worker {
     }
 
     fn handle(&self, event: Event) {
+        let new = if let Event::Queued(jobs) = &event { jobs.len() } else { 0 };
         lock(&self.queue).handle(event, self.now());
+        self.promised.fetch_sub(new, Ordering::Relaxed);
     }
 
     fn drain(self: &Arc<Self>) {
