@@ -243,6 +243,15 @@ fn new_jobs_are_taken_at_once_while_nobody_waits_to_be_claimed() {
     assert!(effects.iter().any(|e| matches!(e, Effect::Deliver { fence, .. } if *fence == new)));
     assert!(!claims(&effects), "a job that came by itself answers no claim: {effects:?}");
     assert_eq!((queue.held(), queue.room_for_new()), (4, 0));
+    // A claim leaves the room that was promised, and while it is under way its own is taken.
+    let mut other = Queue::new(policy.clone(), NodeId(1), [1; 32]);
+    drain(&mut other, T0);
+    other.handle(Event::Claimed(vec![of(1)]), T0);
+    drain(&mut other, T0);
+    other.promised(6);
+    let after = T0 + policy.poll_interval;
+    assert!(drain(&mut other, after).iter().any(|e| matches!(e, Effect::Claim { limit: 1, .. })));
+    assert_eq!(other.room_for_new(), 3);
     // The next claim comes when it would have come, and a failed one says nothing of who waits.
     let next = T0 + policy.poll_interval;
     assert!(claims(&drain(&mut queue, next)));

@@ -47,6 +47,8 @@ pub struct Queue {
     next_claim: Timestamp,
     /// The last claim found fewer due jobs than it asked for: what is queued now stands before nobody.
     caught_up: bool,
+    /// New jobs for which there must be room.
+    promised: usize,
     /// Attempts under way.
     delivering: usize,
     paused: bool,
@@ -66,6 +68,7 @@ impl Queue {
             claiming: None,
             next_claim: Timestamp(i64::MIN),
             caught_up: false,
+            promised: 0,
             delivering: 0,
             paused: false,
             checked_at: None,
@@ -130,8 +133,19 @@ impl Queue {
     /// How many jobs may be claimed as they are queued, without a claim of their own. None while others wait to be
     /// claimed, who come first; and half of the room is for those, whoever they belong to.
     pub fn room_for_new(&self) -> usize {
+        let free = self.policy.held_max / 2;
+        let claimed = self.jobs.len() + usize::from(self.claiming.unwrap_or(0));
         let open = !self.paused && self.caught_up;
-        if open { (self.policy.held_max / 2).saturating_sub(self.jobs.len()) } else { 0 }
+        if open {
+            free.saturating_sub(self.jobs.len()).min(self.policy.held_max.saturating_sub(claimed))
+        } else {
+            0
+        }
+    }
+
+    /// So many jobs that are being queued now have been promised room, all in all: no claim takes it.
+    pub fn promised(&mut self, jobs: usize) {
+        self.promised = jobs;
     }
 
     /// Attempts under way.
@@ -147,15 +161,18 @@ impl Queue {
     // ---- claims ---------------------------------------------------------------------------------------
 
     fn may_claim(&self) -> bool {
-        !self.paused && self.claiming.is_none() && self.jobs.len() < self.policy.held_max
+        !self.paused && self.claiming.is_none() && self.room() > 0
+    }
+
+    fn room(&self) -> usize {
+        self.policy.held_max.saturating_sub(self.jobs.len() + self.promised)
     }
 
     fn claim(&mut self, now: Timestamp) -> Option<Effect> {
         if !self.may_claim() || now < self.next_claim {
             return None;
         }
-        let room = self.policy.held_max - self.jobs.len();
-        let limit = self.policy.batch.max(1).min(u16::try_from(room).unwrap_or(u16::MAX));
+        let limit = self.policy.batch.max(1).min(u16::try_from(self.room()).unwrap_or(u16::MAX));
         self.claiming = Some(limit);
         Some(Effect::Claim { limit, lease: self.policy.lease })
     }

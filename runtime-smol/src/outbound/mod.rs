@@ -128,6 +128,7 @@ pub async fn run(app: Arc<App>) {
     task::spawn(async move { taking_in.take_in(new).await }).detach();
     let mut stopping = false;
     loop {
+        queue.promised(door.shut());
         while let Some(effect) = queue.poll(anchor.now()) {
             worker.clone().carry_out(effect);
         }

@@ -51,7 +51,13 @@ impl Door {
 
     /// So many jobs have room now.
     pub fn open(&self, room: usize) {
-        self.open.store(room, Ordering::Relaxed);
+        self.open.store(room, Ordering::SeqCst);
+    }
+
+    /// Promises nothing more until it is opened again; what has been promised and has not come yet.
+    pub fn shut(&self) -> usize {
+        self.open(0);
+        self.promised.load(Ordering::SeqCst)
     }
 
     /// No new jobs from here on.
@@ -95,7 +101,7 @@ impl Claimer for Knocker {
         let door = &self.0;
         let room = Room { door: door.clone(), jobs };
         let promised = door.promised.fetch_add(jobs, Ordering::SeqCst);
-        let fits = promised.saturating_add(jobs) <= door.open.load(Ordering::Relaxed);
+        let fits = promised.saturating_add(jobs) <= door.open.load(Ordering::SeqCst);
         fits.then(|| Box::new(room) as Box<dyn Claiming>)
     }
 

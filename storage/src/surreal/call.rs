@@ -149,11 +149,17 @@ impl Calls {
     }
 
     /// Runs one query on the runtime. The task goes on when the caller stops waiting. `Err` in the inner
-    /// result: there is no whole answer.
-    async fn call(&self, text: Cow<'static, str>, bound: Variables) -> Result<Result<Answer, String>> {
+    /// result: there is no whole answer. `until_done` is dropped when the engine is done with it, and before the answer.
+    async fn call(
+        &self,
+        text: Cow<'static, str>,
+        bound: Variables,
+        until_done: impl Send + 'static,
+    ) -> Result<Result<Answer, String>> {
         let connection = self.connection()?;
         let task = self.handle.spawn(async move {
             let answer = connection.query(text, bound).await;
+            drop(until_done);
             answer.map_err(|error| error.message().to_owned())
         });
         // The timer is not on the runtime, whose threads may all stand still.
@@ -165,14 +171,24 @@ impl Calls {
 
     /// A read: one statement, which the engine runs on one snapshot.
     pub async fn read(&self, text: impl Into<Cow<'static, str>>, bound: Variables) -> Result<Value> {
-        let answer = self.call(text.into(), bound).await?.map_err(Error::Unavailable)?;
+        let answer = self.call(text.into(), bound, ()).await?.map_err(Error::Unavailable)?;
         answer.last().map_err(|error| Error::Unavailable(error.message().to_owned()))
     }
 
     /// A transaction: `text` is the statements between BEGIN and COMMIT.
     pub async fn transaction(&self, text: &str, bound: Variables) -> Result<(), ApplyError> {
+        self.transaction_with(text, bound, ()).await
+    }
+
+    /// The same; `until_done` is dropped when nothing happens any more, and before anybody hears what came of it.
+    pub async fn transaction_with(
+        &self,
+        text: &str,
+        bound: Variables,
+        until_done: impl Send + 'static,
+    ) -> Result<(), ApplyError> {
         let text = format!("BEGIN;\n{text}COMMIT;");
-        match self.call(text.into(), bound).await.map_err(ApplyError::Other)? {
+        match self.call(text.into(), bound, until_done).await.map_err(ApplyError::Other)? {
             Ok(answer) => answer.committed(),
             Err(why) => Err(unknown(&why)),
         }

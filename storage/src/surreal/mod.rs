@@ -200,7 +200,7 @@ impl SurrealStore {
             Ok(Ok(())) => Ok(Engine::over(SurrealRows {
                 calls: Arc::new(calls),
                 decoy: Arc::default(),
-                lately: lately::Lately::default(),
+                lately: lately::Lately::new(clock.is_some()),
                 clock,
             })),
             Ok(Err(stored)) => {

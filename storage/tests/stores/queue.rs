@@ -187,7 +187,7 @@ pub async fn jobs_can_be_claimed_as_they_are_queued(store: S) {
         ..Commit::default()
     };
     assert_eq!(store.commit_batch(vec![commit]).await, [Ok(Vec::new())]);
-    let (stored, timeline) = looked_up(&store, now.id).await;
+    let (stored, timeline) = store.job(now.id).await.unwrap();
     let stored = stored.unwrap();
     assert_eq!(Some(&stored), claimed.of(&now, at(20)).as_ref());
     assert_eq!((stored.state, stored.epoch, stored.lease_until), (JobState::Processing, 1, Some(at(140))));

@@ -208,7 +208,9 @@ impl Worker {
     fn handle(&self, event: Event) {
         let new = if let Event::Queued(jobs) = &event { jobs.len() } else { 0 };
         lock(&self.queue).handle(event, self.now());
-        self.promised.fetch_sub(new, Ordering::Relaxed);
+        if new > 0 {
+            self.keeps_promise(new);
+        }
     }
 
     fn drain(self: &Arc<Self>) {

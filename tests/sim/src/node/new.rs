@@ -30,7 +30,7 @@ impl Worker {
         match (&queued, claim) {
             (Ok(()), Some(claim)) => self.take_in(new, &claim, at).await,
             (_, Some(_)) => {
-                self.promised.fetch_sub(count, Ordering::Relaxed);
+                self.keeps_promise(count);
                 self.tell_queue(Event::Wake);
             }
             (Ok(()), None) => self.tell_queue(Event::Wake),
@@ -43,13 +43,24 @@ impl Worker {
         if !self.world.rng().chance(CLAIMED_PERMILLE) {
             return None;
         }
-        let room = lock(&self.queue).room_for_new();
-        if self.promised.load(Ordering::Relaxed) + jobs > room {
+        let mut queue = lock(&self.queue);
+        let promised = self.promised.load(Ordering::Relaxed) + jobs;
+        if promised > queue.room_for_new() {
             return None;
         }
-        self.promised.fetch_add(jobs, Ordering::Relaxed);
+        self.promised.store(promised, Ordering::Relaxed);
+        queue.promised(promised);
+        drop(queue);
         self.world.count("message claimed as it was queued");
         Some(Claim { owner: self.owner.clone(), lease: self.world.setup.policy.lease })
+    }
+
+    /// So many jobs are held now, or will not come.
+    pub(super) fn keeps_promise(&self, jobs: usize) {
+        let mut queue = lock(&self.queue);
+        let promised = self.promised.load(Ordering::Relaxed) - jobs;
+        self.promised.store(promised, Ordering::Relaxed);
+        queue.promised(promised);
     }
 
     async fn take_in(&self, new: Vec<NewJob>, claim: &Claim, at: Timestamp) {
@@ -64,7 +75,7 @@ impl Worker {
         let jobs: Vec<_> = new.iter().filter_map(|spec| claim.of(spec, at)).collect();
         self.looks_at_claim(&jobs).await;
         // Those of a message that are due later are nobody's.
-        self.promised.fetch_sub(new.len() - jobs.len(), Ordering::Relaxed);
+        self.keeps_promise(new.len() - jobs.len());
         let mut known = Vec::with_capacity(jobs.len());
         let mut table = lock(&self.held);
         for job in jobs {
