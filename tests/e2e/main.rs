@@ -24,6 +24,7 @@ mod http_corpus;
 mod http_proxies;
 mod imap_clients;
 mod inbound;
+mod injection;
 mod kept;
 mod later;
 mod limits;
