@@ -10,6 +10,7 @@ mod accept;
 mod accounts;
 mod api;
 mod api_keys;
+mod audit;
 mod check;
 mod dav;
 pub mod directory;
@@ -45,6 +46,7 @@ mod writer;
 
 pub use accept::{Accept, Deliver, Queued};
 pub use api::*;
+pub use audit::*;
 pub use check::{CheckReport, LEFTOVER_AGE, REQUEUE_AGE, StartReport};
 pub use dav::*;
 pub use e2ee::Recipient as EncryptionRecipient;

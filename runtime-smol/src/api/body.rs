@@ -19,6 +19,9 @@ const PIECE: usize = 64 * 1024;
 /// How long a large body waits for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(30);
 
+/// A place among the large bodies.
+pub type Place = SemaphoreGuardArc;
+
 /// A body in memory; a large one holds its place among those.
 pub struct Read {
     octets: Vec<u8>,
@@ -69,7 +72,8 @@ pub async fn read_json<S>(
     }
 }
 
-async fn turn(large: &std::sync::Arc<Semaphore>) -> Result<SemaphoreGuardArc, ApiError> {
+/// Waits for a place among the large bodies.
+pub async fn turn(large: &std::sync::Arc<Semaphore>) -> Result<Place, ApiError> {
     let late = async {
         Timer::after(TURN_LIMIT).await;
         Err(ApiError::new(Code::Unavailable, "too many large requests at once; try again later"))

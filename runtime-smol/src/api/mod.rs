@@ -26,6 +26,7 @@ mod templates;
 mod tenants;
 mod time;
 mod upgraded;
+mod upload;
 pub(crate) mod webhooks;
 
 use std::sync::Arc;
@@ -174,9 +175,17 @@ impl Api {
             }
             Err(error) => return Err(error),
         };
-        let body = body::read_json(request, limit, &self.large).await?;
-        // One document, never a list of them.
-        let document: async_graphql::Request = body.parse()?;
+        // One document, never a list of them. Its body is held in memory until it is carried out.
+        let (document, _held): (async_graphql::Request, _) =
+            match upload::is_wanted(request) && limit == BODY_MAX {
+                true => {
+                    upload::read(request, &self.large).await.map(|(document, place)| (document, Ok(place)))?
+                }
+                false => {
+                    let body = body::read_json(request, limit, &self.large).await?;
+                    (body.parse()?, Err(body))
+                }
+            };
         let span = caller.as_ref().map_or_else(Span::none, |caller| caller.span("POST /graphql"));
         Ok(graphql::execute(&self.schema, &self.app, caller, document).instrument(span).await)
     }
