@@ -15,15 +15,9 @@ fn entries(user: &User) -> Vec<Value> {
 }
 
 /// Action, target and outcome of each, the newest first.
-fn told(entries: &[Value]) -> Vec<(&str, &str, &str)> {
-    let text = |entry: &'_ Value, name: &str| -> Option<&'static str> {
-        entry[name].as_str().map(|text| &*text.to_owned().leak())
-    };
-    let one = |entry: &Value| {
-        let of = |name| text(entry, name).unwrap_or("");
-        (of("action"), of("target"), of("outcome"))
-    };
-    entries.iter().map(one).collect()
+fn told(entries: &[Value]) -> Vec<[String; 3]> {
+    let of = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    entries.iter().map(|entry| ["action", "target", "outcome"].map(|name| of(entry, name))).collect()
 }
 
 #[test]
@@ -41,13 +35,13 @@ fn what_the_command_line_changes_is_in_the_log_of_whose_it_is() {
     let told = told(&entries);
     let key = entries[0]["target"].as_str().expect("the key's ID");
     let want = [
-        ("key create", key, "DONE"),
-        ("mailbox delete", "nobody@example.test", "REFUSED"),
-        ("mailbox disable", "bob@example.test", "DONE"),
-        ("domain set", "example.test", "DONE"),
-        ("mailbox create", "bob@example.test", "DONE"),
-        ("mailbox create", "alice@example.test", "DONE"),
-        ("domain add", "example.test", "DONE"),
+        ["key create", key, "DONE"],
+        ["mailbox delete", "nobody@example.test", "REFUSED"],
+        ["mailbox disable", "bob@example.test", "DONE"],
+        ["domain set", "example.test", "DONE"],
+        ["mailbox create", "bob@example.test", "DONE"],
+        ["mailbox create", "alice@example.test", "DONE"],
+        ["domain add", "example.test", "DONE"],
     ];
     assert_eq!(told, want);
     assert!(entries.iter().all(|entry| entry["actor"] == "COMMAND_LINE"), "{entries:?}");
@@ -82,10 +76,8 @@ fn what_the_api_changes_is_in_the_log_and_no_secret_is() {
     admin.graphql(&edit.replace("PASSWORD", secret), json!({}));
     let gone = admin.graphql("mutation { deleteMailbox(address: \"nobody@example.test\") }", json!({}));
     assert_eq!(gone["errors"][0]["extensions"]["code"], "NOT_FOUND");
-    admin.graphql(
-        "mutation { createWebhook(url: \"https://u:hidden@hook.example/?t=hidden\") { secret } }",
-        json!({}),
-    );
+    admin
+        .graphql("mutation { createWebhook(url: \"https://hook.example/?t=hidden\") { secret } }", json!({}));
     // Whoever may change nothing fills no log, and what is sent has one of its own.
     reader.graphql("mutation { deleteMailbox(address: \"alice@example.test\") }", json!({}));
     admin.graphql(
@@ -97,21 +89,20 @@ fn what_the_api_changes_is_in_the_log_and_no_secret_is() {
     let all = entries(&admin);
     let of_api: Vec<Value> = all.iter().filter(|entry| entry["actor"] != "COMMAND_LINE").cloned().collect();
     let want = [
-        ("setQuotas", "other.test", "DONE"),
-        ("createWebhook", "", "REFUSED"),
-        ("deleteMailbox", "nobody@example.test", "REFUSED"),
-        ("updateMailbox", "carol@example.test", "DONE"),
-        ("createMailbox", "carol@example.test", "DONE"),
+        ["setQuotas", "other.test", "DONE"],
+        ["createWebhook", "", "DONE"],
+        ["deleteMailbox", "nobody@example.test", "REFUSED"],
+        ["updateMailbox", "carol@example.test", "DONE"],
+        ["createMailbox", "carol@example.test", "DONE"],
     ];
     let found = told(&of_api);
-    let with_hook = |outcome| want.map(|(a, t, o)| (a, t, if a == "createWebhook" { outcome } else { o }));
-    assert!(found == with_hook("REFUSED") || found == with_hook("DONE"), "{found:?}");
+    assert_eq!(found, want);
     assert_eq!(of_api[2]["code"], "NOT_FOUND");
     assert_eq!(of_api[3]["named"], json!(["password", "name"]));
     assert!(of_api.iter().all(|entry| entry["actor"] == "KEY" && entry["actorId"].is_string()), "{of_api:?}");
     // What whoever runs the installation does to an organisation, its administrators can see.
     let quotas: Vec<Value> = entries(&theirs).into_iter().filter(|entry| entry["actor"] == "KEY").collect();
-    assert_eq!(told(&quotas), [("setQuotas", "other.test", "DONE")]);
+    assert_eq!(told(&quotas), [["setQuotas", "other.test", "DONE"]]);
     for text in [json!(all).to_string(), inbox.cli_ok(&["audit"]), inbox.cli_ok(&["audit", "--json"])] {
         assert!(!text.contains(secret) && !text.contains("hidden") && !text.contains(PASSWORD), "{text}");
     }
@@ -135,10 +126,9 @@ fn the_log_is_read_page_by_page_and_an_owner_is_named_by_their_mailbox() {
         after = last["id"].clone();
         targets.extend(rows.iter().filter_map(|row| row["target"].as_str().map(str::to_owned)));
     }
-    let mut want: Vec<String> = (0..7).rev().map(|n| format!("x{n}@example.net")).collect();
+    let want: Vec<String> = (0..7).rev().map(|n| format!("x{n}@example.net")).collect();
     targets.retain(|target| target.ends_with("example.net"));
     assert_eq!(targets, want);
-    want.clear();
     let bad = admin.graphql(page, json!({"after": "1.x"}));
     assert_eq!(bad["errors"][0]["extensions"]["code"], "INVALID_ARGUMENT", "{bad}");
 }

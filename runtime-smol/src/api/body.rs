@@ -25,10 +25,15 @@ pub type Place = SemaphoreGuardArc;
 /// A body in memory; a large one holds its place among those.
 pub struct Read {
     octets: Vec<u8>,
-    _place: Option<SemaphoreGuardArc>,
+    place: Option<Place>,
 }
 
 impl Read {
+    /// Its place, without the octets.
+    pub fn into_place(self) -> Option<Place> {
+        self.place
+    }
+
     /// Reads it as JSON. What is wrong is told without what stands there.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.octets)
@@ -67,7 +72,7 @@ pub async fn read_json<S>(
             return Err(too_large());
         }
         if read == 0 {
-            return Ok(Read { octets, _place: place });
+            return Ok(Read { octets, place });
         }
     }
 }

@@ -175,16 +175,14 @@ impl Api {
             }
             Err(error) => return Err(error),
         };
-        // One document, never a list of them. Its body is held in memory until it is carried out.
-        let (document, _held): (async_graphql::Request, _) =
-            match upload::is_wanted(request) && limit == BODY_MAX {
-                true => {
-                    upload::read(request, &self.large).await.map(|(document, place)| (document, Ok(place)))?
-                }
-                false => {
-                    let body = body::read_json(request, limit, &self.large).await?;
-                    (body.parse()?, Err(body))
-                }
+        // One document, never a list of them. What it holds is in memory until it is carried out, and so is its place.
+        let (document, _place): (async_graphql::Request, _) =
+            if upload::is_wanted(request) && limit == BODY_MAX {
+                let (document, place) = upload::read(request, &self.large).await?;
+                (document, Some(place))
+            } else {
+                let body = body::read_json(request, limit, &self.large).await?;
+                (body.parse()?, body.into_place())
             };
         let span = caller.as_ref().map_or_else(Span::none, |caller| caller.span("POST /graphql"));
         Ok(graphql::execute(&self.schema, &self.app, caller, document).instrument(span).await)

@@ -15,7 +15,7 @@ use super::error::{ApiError, Code};
 
 /// Octets of a body with files: a message of the largest size, and what stands around its parts.
 pub const BODY_MAX: u64 = 28 * 1024 * 1024;
-/// Files beside one document.
+/// Places for files in one document.
 pub const FILES_MAX: usize = 100;
 /// A page in a browser can send forms to any server without being asked, and the browser may add a password it knows. No
 /// page can add one of these fields that way: whoever does is no form.
@@ -49,16 +49,17 @@ pub async fn read<S>(
     let place = body::turn(large).await?;
     let mut body = body.take(BODY_MAX + 1);
     let max = api_message::limits::ATTACHMENT_MAX;
-    let options = MultipartOptions::default().max_file_size(max).max_num_files(FILES_MAX);
+    let options = MultipartOptions::default().max_file_size(max);
     let read = receive_body(kind, &mut body, options).await;
     if body.limit() == 0 {
         return Err(too_large());
     }
+    let too_many = || ApiError::new(Code::TooLarge, format!("at most {FILES_MAX} files of {max} octets"));
     match read {
+        // The reader counts octets, and not files.
+        Ok(document) if document.uploads.len() > FILES_MAX => Err(too_many()),
         Ok(document) => Ok((document, place)),
-        Err(ParseRequestError::PayloadTooLarge) => {
-            Err(ApiError::new(Code::TooLarge, format!("at most {FILES_MAX} files of {max} octets")))
-        }
+        Err(ParseRequestError::PayloadTooLarge) => Err(too_many()),
         Err(error) => Err(ApiError::new(Code::BadRequest, format!("the body cannot be read: {error}"))),
     }
 }
