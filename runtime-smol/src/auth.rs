@@ -1,11 +1,77 @@
 //! Log-in for every protocol: the SASL machine's questions answered from storage.
 
+use std::net::IpAddr;
+
 use protocol_core::address::Canonical;
 use protocol_core::sasl::{ChannelBinding, Mechanism, Question, Server, Step, prepare_password};
-use storage::{Error, Mailbox, Storage};
+use storage::{ApiKey, Error, Mailbox, Storage};
 
+use crate::config::Networks;
 use crate::tls::Identity;
 use crate::wire::Wire;
+
+/// What a password opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Imap,
+    Smtp,
+    Dav,
+    Api,
+}
+
+/// Where somebody asks to be let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    /// To what.
+    pub protocol: Protocol,
+    /// From where; none for a socket in the file system.
+    pub origin: Option<IpAddr>,
+}
+
+impl Entrance {
+    /// Whether the secret of a key is a password here.
+    pub fn admits(self, key: &ApiKey) -> bool {
+        let scoped = match self.protocol {
+            Protocol::Imap => key.scopes.imap,
+            Protocol::Smtp => key.scopes.smtp,
+            Protocol::Dav => key.scopes.dav,
+            Protocol::Api => key.scopes.of_api(),
+        };
+        scoped && admits_from(key, self.origin)
+    }
+}
+
+/// Whether a key may be used from an address: from everywhere when it is bound to no networks.
+pub fn admits_from(key: &ApiKey, origin: Option<IpAddr>) -> bool {
+    let networks = || Networks::parse(&key.networks.join(",")).unwrap_or_default();
+    key.networks.is_empty() || origin.is_some_and(|origin| networks().contains(origin))
+}
+
+/// Checks a password, or an app password in its place; the key is beside the mailbox then. One that may not be used here
+/// costs the same and looks the same as a wrong one.
+///
+/// # Errors
+/// Storage's.
+pub async fn admit(
+    storage: &Storage,
+    user: &str,
+    password: &[u8],
+    entrance: Entrance,
+) -> storage::Result<Option<(Mailbox, Option<ApiKey>)>> {
+    let name = login_name(user);
+    if let Some((mailbox, key)) = storage.app_password(&name, password, storage.store_now()).await?
+        && entrance.admits(&key)
+    {
+        storage.touch_api_key(key.id);
+        return Ok(Some((mailbox, Some(key))));
+    }
+    // What cannot be a password costs as much as any other.
+    let prepared = prepare_password(password);
+    let octets = prepared.as_ref().map_or(&b""[..], |p| p.expose());
+    let found = storage.verify_password(&name, octets).await?;
+    Ok(found.filter(|_| prepared.is_ok()).map(|mailbox| (mailbox, None)))
+}
 
 /// One authentication exchange.
 pub struct Login {
@@ -13,6 +79,7 @@ pub struct Login {
     /// The mailbox whose password or verifier was looked up.
     mailbox: Option<Mailbox>,
     began: bool,
+    entrance: Entrance,
 }
 
 /// What came of one turn.
@@ -35,11 +102,11 @@ pub fn channel_binding(wire: &Wire, identity: Option<&Identity>) -> ChannelBindi
 
 impl Login {
     /// Begins an exchange; `None` for a mechanism that does not exist or cannot be used on this connection.
-    pub fn new(mechanism: &str, binding: ChannelBinding) -> Option<Login> {
+    pub fn new(mechanism: &str, binding: ChannelBinding, entrance: Entrance) -> Option<Login> {
         let mechanism = Mechanism::parse(mechanism.as_bytes()).filter(|m| m.is_usable(true, &binding))?;
         let mut seed = [0; 24];
         getrandom::fill(&mut seed).ok()?;
-        Some(Login { server: Server::new(mechanism, binding, seed), mailbox: None, began: false })
+        Some(Login { server: Server::new(mechanism, binding, seed), mailbox: None, began: false, entrance })
     }
 
     /// Takes what the client sent; nothing at first, unless it sent an initial response.
@@ -60,9 +127,9 @@ impl Login {
                     };
                 }
                 Step::Question(Question::Password { user, password }) => {
-                    match storage.verify_password(&login_name(&user), password.expose()).await {
+                    match admit(storage, &user, password.expose(), self.entrance).await {
                         Ok(found) => {
-                            self.mailbox = found;
+                            self.mailbox = found.map(|(mailbox, _)| mailbox);
                             self.server.verified(self.mailbox.is_some())
                         }
                         Err(error) => return unavailable(&error),
@@ -79,18 +146,6 @@ impl Login {
                 }
             };
         }
-    }
-}
-
-/// Checks a name and a password that came without SASL (IMAP's LOGIN).
-pub async fn verify(storage: &Storage, user: &str, password: &[u8]) -> Outcome {
-    // A password that cannot be one costs as much as any other.
-    let prepared = prepare_password(password);
-    let octets = prepared.as_ref().map_or(&b""[..], |p| p.expose());
-    match storage.verify_password(&login_name(user), octets).await {
-        Ok(Some(mailbox)) if prepared.is_ok() => Outcome::Success(Box::new(mailbox)),
-        Ok(_) => Outcome::Failed,
-        Err(error) => unavailable(&error),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub messages_repeated: AtomicU64,
     /// Log-ins that failed, by protocol.
     pub login_failures: Labelled,
+    /// Requests over HTTP, by the class of their answer; `malformed` for those that were refused before they were read.
+    pub http_requests: Labelled,
     /// Requests of the API, by code; `OK` for what was carried out.
     pub api_requests: Labelled,
     /// Tries to hand events to webhooks, by outcome.
@@ -94,6 +96,7 @@ pub static METRICS: Metrics = Metrics {
     signatures_repeated: AtomicU64::new(0),
     messages_repeated: AtomicU64::new(0),
     login_failures: Labelled(Mutex::new(BTreeMap::new())),
+    http_requests: Labelled(Mutex::new(BTreeMap::new())),
     api_requests: Labelled(Mutex::new(BTreeMap::new())),
     webhook_deliveries: Labelled(Mutex::new(BTreeMap::new())),
     trace_exports: Labelled(Mutex::new(BTreeMap::new())),
@@ -118,6 +121,7 @@ impl Metrics {
             ("origin_results_total", "Results of the checks of origin.", "result", &self.origin_results),
             ("rate_limited_total", "Refused for a rate limit.", "what", &self.rate_limited),
             ("origin_refusals_total", "Refusals for such a result.", "result", &self.origin_refusals),
+            ("http_requests_total", "Requests over HTTP.", "class", &self.http_requests),
             ("api_requests_total", "Requests of the API.", "code", &self.api_requests),
             ("webhook_deliveries_total", "Events offered to webhooks.", "outcome", &self.webhook_deliveries),
             ("trace_exports_total", "Batches of spans for the collector.", "outcome", &self.trace_exports),

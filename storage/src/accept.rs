@@ -49,6 +49,8 @@ pub struct Accept {
     pub events: Vec<(JobId, DeliveryRecord)>,
     /// As in [`Commit`], not yet sealed.
     pub email: Option<NewEmail>,
+    /// The trace of the reception, as in [`NewJob`], for those who are told what arrives.
+    pub trace: Option<String>,
 }
 
 /// A message for a folder of one mailbox.
@@ -179,7 +181,7 @@ impl Storage {
 impl Inner {
     pub(crate) async fn plan(&self, delivered: &Spool, for_queue: &Spool, accept: Accept) -> Result<Plan> {
         let Accept { sender, recipients, received, deliveries, queued, mut jobs, .. } = accept;
-        let Accept { charges, idempotency, suppressions, events, email, .. } = accept;
+        let Accept { charges, idempotency, suppressions, events, email, trace, .. } = accept;
         let at = self.clock.now();
         let email = match email {
             Some(email) => Some(self.seal_email(email).await?),
@@ -209,7 +211,8 @@ impl Inner {
             plan.commit.rows.push(row(&deliver, content.len(), &tenant, wrapped.as_deref())?);
             if let Some(address) = &deliver.told {
                 let (mailbox, message) = ((deliver.mailbox, address.as_str()), deliver.message);
-                plan.commit.arrived.push(LogRow::arrived(deliver.org, mailbox, message, received));
+                let row = LogRow::arrived(deliver.org, mailbox, message, received, trace.clone());
+                plan.commit.arrived.push(row);
             }
             for part in parts.drain(..) {
                 let envelope = Envelope { wrapped_key: wrapped.clone(), ..envelope(part.place, Vec::new()) };

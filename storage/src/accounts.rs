@@ -24,6 +24,7 @@ impl Inner {
         for template in self.store.templates(org).await? {
             self.settle(self.store.remove_template(org, template.id).await)?;
         }
+        self.settle(self.store.remove_audit(org).await)?;
         self.remove_suppressions_of(org).await
     }
 }

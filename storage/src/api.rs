@@ -52,14 +52,34 @@ pub struct Scopes {
     pub admin: bool,
     /// Make and remove organisations, and say what they may send: for whoever runs the installation.
     pub operator: bool,
+    /// Read a mailbox over IMAP. This and what follows make a key an app password: its secret stands for the password
+    /// of its mailbox there and nowhere else.
+    pub imap: bool,
+    /// Submit mail over SMTP.
+    pub smtp: bool,
+    /// Calendars, contacts and files.
+    pub dav: bool,
 }
+
+/// The names of all scopes.
+pub const SCOPE_NAMES: [&str; 7] = ["send", "read", "admin", "operator", "imap", "smtp", "dav"];
 
 impl Scopes {
     /// The names of those that are given.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let own = [(self.send, "send"), (self.read, "read"), (self.admin, "admin")];
-        let all = own.into_iter().chain([(self.operator, "operator")]);
-        all.filter(|(given, _)| *given).map(|(_, name)| name)
+        let Scopes { send, read, admin, operator, imap, smtp, dav } = self;
+        let given = [send, read, admin, operator, imap, smtp, dav];
+        given.into_iter().zip(SCOPE_NAMES).filter(|(given, _)| *given).map(|(_, name)| name)
+    }
+
+    /// Whether it is good for the API at all.
+    pub fn of_api(self) -> bool {
+        self.send || self.read || self.admin || self.operator
+    }
+
+    /// Whether it stands for a password.
+    pub fn of_protocols(self) -> bool {
+        self.imap || self.smtp || self.dav
     }
 
     /// Adds a scope by its name; whether there is one of that name.
@@ -69,6 +89,9 @@ impl Scopes {
             "read" => self.read = true,
             "admin" => self.admin = true,
             "operator" => self.operator = true,
+            "imap" => self.imap = true,
+            "smtp" => self.smtp = true,
+            "dav" => self.dav = true,
             _ => return false,
         }
         true
@@ -246,6 +269,8 @@ pub struct LogRow {
     pub job: JobId,
     /// What happened.
     pub record: DeliveryRecord,
+    /// Of what arrived: the trace of its reception, as in [`NewJob`](crate::NewJob).
+    pub trace: Option<String>,
 }
 
 impl LogRow {
@@ -255,6 +280,7 @@ impl LogRow {
         (mailbox, address): (MailboxId, &str),
         message: MessageId,
         at: Timestamp,
+        trace: Option<String>,
     ) -> LogRow {
         let record = DeliveryRecord {
             recipient: address.to_owned(),
@@ -267,7 +293,7 @@ impl LogRow {
             at_ms: at.0,
             event: JobEvent::Received,
         };
-        LogRow { org, number: 0, email: message, job: JobId(mailbox.0), record }
+        LogRow { org, number: 0, email: message, job: JobId(mailbox.0), record, trace }
     }
 
     /// The mailbox in which a message arrived; none when the entry is about something else.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::api::{ApiKey, NewApiKey};
 use crate::error::{Error, Refusal, Result};
 use crate::facade::Storage;
-use crate::types::{ApiKeyId, Id, OrgId};
+use crate::types::{ApiKeyId, Id, Mailbox, OrgId};
 
 /// Begins every secret: whoever finds one somewhere can tell what it is.
 const LIVE: &str = "inbox_live_";
@@ -31,6 +31,20 @@ fn parse(secret: &str) -> Option<ApiKeyId> {
     ApiKeyId::parse(id)
 }
 
+/// What a key that stands for a password can be bound to: a mailbox. What is sent over SMTP is what its mailbox may
+/// send, and is always sent.
+fn check_app_password(new: &NewApiKey) -> Result<()> {
+    let wrong = match new {
+        NewApiKey { mailbox: None, .. } => "imap, smtp and dav are scopes of a mailbox's key",
+        NewApiKey { test: true, .. } => "a test key is for the API alone",
+        new if !new.domains.is_empty() || !new.addresses.is_empty() => {
+            "a key with imap, smtp or dav sends as its mailbox: it takes no list of senders"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::Invalid(wrong.into()).into())
+}
+
 impl Storage {
     fn key_hash(&self, secret: &str) -> [u8; 32] {
         self.keys().tag("api key", &[secret.as_bytes()])
@@ -40,6 +54,9 @@ impl Storage {
     pub async fn create_api_key(&self, org: OrgId, new: NewApiKey) -> Result<(ApiKey, Zeroizing<String>)> {
         if new.scopes.names().next().is_none() {
             return Err(Refusal::Invalid("a key has at least one scope".into()).into());
+        }
+        if new.scopes.of_protocols() {
+            check_app_password(&new)?;
         }
         let id = ApiKeyId::random();
         let prefix = if new.test { TEST } else { LIVE };
@@ -76,6 +93,27 @@ impl Storage {
         };
         let fits = bool::from(key.hash.ct_eq(&hash)) && key.expires.is_none_or(|end| now < end);
         Ok(Some(key).filter(|_| fits))
+    }
+
+    /// The mailbox and the key whose secret stands for its password, while that is worth something at `now`; which
+    /// protocols it is good for is the caller's to see. [`None`] for everything else.
+    pub async fn app_password(
+        &self,
+        address: &str,
+        secret: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<(Mailbox, ApiKey)>> {
+        let Ok(secret) = std::str::from_utf8(secret) else { return Ok(None) };
+        let Some(key) = self.api_key_of(secret, now).await? else { return Ok(None) };
+        let Some(id) = key.mailbox else { return Ok(None) };
+        match self.store().mailbox(id).await {
+            Ok(mailbox) => {
+                let fits = mailbox.address == address && !mailbox.disabled && mailbox.org == key.org;
+                Ok(fits.then_some((mailbox, key)))
+            }
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a key of an organisation; [`Error::NotFound`] when it has none of that ID. With no organisation any key.

@@ -27,6 +27,24 @@ impl Storage {
         serde_json::from_slice(&json).map_err(|_| Error::Corrupt(format!("e-mail {}", email.id)))
     }
 
+    /// What was answered to the request of an organisation that came before under this key; none when there was none,
+    /// or it is longer ago than keys are kept.
+    ///
+    /// # Errors
+    /// [`Refusal::IdempotencyConflict`] when it was another request.
+    pub async fn answered_before(
+        &self,
+        org: OrgId,
+        key: &str,
+        fingerprint: [u8; 32],
+    ) -> Result<Option<String>> {
+        let (key, now) = (key.to_owned(), self.store_now());
+        self.durable(async move |inner| {
+            inner.settle(inner.store.answered_before(org, &key, &fingerprint, now).await)
+        })
+        .await
+    }
+
     /// What became of an e-mail: its jobs that have a row, and all that was written about it, by time.
     pub async fn story_of(&self, email: &Email) -> Result<(Vec<Job>, Vec<(JobId, DeliveryRecord)>)> {
         // Jobs first: one that is settled between the two reads has left its records by then.

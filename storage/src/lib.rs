@@ -10,6 +10,7 @@ mod accept;
 mod accounts;
 mod api;
 mod api_keys;
+mod audit;
 mod check;
 mod claimer;
 mod dav;
@@ -46,6 +47,7 @@ mod writer;
 
 pub use accept::{Accept, Deliver, Queued};
 pub use api::*;
+pub use audit::*;
 pub use check::{CheckReport, LEFTOVER_AGE, REQUEUE_AGE, StartReport};
 pub use claimer::{Claimer, Claiming};
 pub use dav::*;

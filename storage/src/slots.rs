@@ -9,6 +9,7 @@ use protocol_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
+use crate::audit::{AuditEntry, AuditPlace};
 use crate::types::{ApiKeyId, MessageId, OrgId, TemplateId, WebhookId};
 
 // ---- suppressions -----------------------------------------------------------------------------------------
@@ -223,6 +224,7 @@ pub enum SlotTable {
     EmailTime,
     Webhook,
     Template,
+    Audit,
 }
 
 /// The key of a small row.
@@ -239,6 +241,8 @@ pub enum SlotKey {
     Webhook(OrgId, WebhookId),
     /// Sorted by organisation, template and version.
     Template(OrgId, TemplateId, u32),
+    /// Sorted by organisation, the installation's own first, and then the newest first.
+    Audit(Option<OrgId>, Reverse<AuditPlace>),
 }
 
 impl SlotKey {
@@ -254,6 +258,7 @@ impl SlotKey {
             SlotKey::EmailTime(..) => SlotTable::EmailTime,
             SlotKey::Webhook(..) => SlotTable::Webhook,
             SlotKey::Template(..) => SlotTable::Template,
+            SlotKey::Audit(..) => SlotTable::Audit,
         }
     }
 }
@@ -271,6 +276,7 @@ pub enum Slot {
     EmailTime(Timestamp),
     Webhook(Box<Webhook>),
     Template(Box<Template>),
+    Audit(Box<AuditEntry>),
 }
 
 impl Slot {
@@ -282,6 +288,7 @@ impl Slot {
             (Slot::Idempotency(row), _) => row.expires <= now,
             (Slot::Email(row), _) => row.open.expires <= now,
             (Slot::EmailTime(expires), _) => *expires <= now,
+            (Slot::Audit(entry), _) => entry.is_over(now),
             // One that has ended is still shown, until somebody removes it.
             (Slot::Counter(_) | Slot::ApiKey(_) | Slot::Webhook(_) | Slot::Template(_), _) => false,
         }

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use protocol_core::{Timestamp, time::Duration};
 
 use crate::api::*;
+use crate::audit::{AuditEntry, AuditPlace};
 use crate::dav::*;
 use crate::error::Result;
 use crate::slots::*;
@@ -269,6 +270,21 @@ pub trait Api: Send + Sync {
     async fn emails(&self, org: OrgId, after: Option<EmailPlace>, limit: usize) -> Result<Vec<Email>>;
     /// Writes down that an e-mail is not to be sent before another time; what is kept of it is kept as long after that.
     async fn put_off_email(&self, org: OrgId, id: MessageId, send_at: Timestamp) -> Result<()>;
+    /// What was answered to the request that came before under this key, written once more before it is answered
+    /// again; none when there was none that counts at `now`.
+    async fn answered_before(
+        &self,
+        org: OrgId,
+        key: &str,
+        fingerprint: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<String>>;
+    /// Writes an entry of the audit log, or what came of it.
+    async fn put_audit(&self, entry: &AuditEntry) -> Result<()>;
+    /// Entries of a log behind a place, the newest first, at most `limit`.
+    async fn audit(&self, org: Option<OrgId>, after: AuditPlace, limit: usize) -> Result<Vec<AuditEntry>>;
+    /// Removes an organisation's audit log.
+    async fn remove_audit(&self, org: OrgId) -> Result<()>;
     /// Those jobs of a message that have a row, of the first `count`.
     async fn jobs_of(&self, message: MessageId, count: u16) -> Result<Vec<Job>>;
     /// Entries of an organisation's log behind a number, in order, at most `limit`.

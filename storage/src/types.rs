@@ -56,6 +56,8 @@ id_types! {
     WebhookId,
     /// A template, all its versions.
     TemplateId,
+    /// An entry of the audit log.
+    AuditId,
 }
 
 /// Jobs that one message can have: one for each destination of at most so many recipients.

@@ -80,3 +80,56 @@ fn q8_a_hundred_clients_at_two_processes_with_one_key_send_one_message() {
         assert!(node.stop().success(), "{}", node.log());
     }
 }
+
+#[test]
+fn q8_a_retry_is_answered_as_before_though_its_template_is_gone() {
+    let inbox = Inbox::started();
+    let user = User::made(&inbox, &["--org", "test", "--scope", "send,read,admin"]);
+    let save = "mutation { saveTemplate(name: \"x\", subject: \"{{ word }}\", textBody: \"x\", \
+                variables: [{name: \"word\", type: STRING}]) { id } }";
+    let made = user.graphql(save, json!({}));
+    let template = made["data"]["saveTemplate"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let email = |key: &str| {
+        json!({
+            "from": "alice@example.test", "to": ["bob@example.test"], "templateId": template,
+            "variables": {"word": "hello"}, "idempotencyKey": key,
+        })
+    };
+    let id = user.send(email("one"));
+    user.graphql(&format!("mutation {{ deleteTemplate(id: \"{template}\") }}"), json!({}));
+    assert_eq!(user.send(email("one")), id);
+    // Another request under the key, and the same under another one, are what they would be.
+    let mut other = email("one");
+    other["to"] = json!(["alice@example.test"]);
+    assert_eq!(user.ask("POST", "/v1/emails", &other).json()["error"]["code"], "IDEMPOTENCY_CONFLICT");
+    assert_eq!(user.ask("POST", "/v1/emails", &email("two")).json()["error"]["code"], "NOT_FOUND");
+    let mail = inbox.dir.0.join("bob.mbox").display().to_string();
+    inbox.cli_ok(&["export", "mbox", &mail, "--mailbox", "bob@example.test"]);
+    assert_eq!(fs::read_to_string(mail).expect("readable").matches("\nSubject: hello").count(), 1);
+}
+
+#[test]
+fn a_list_that_is_null_is_one_that_is_absent() {
+    let inbox = Inbox::started();
+    let user = User::made(&inbox, &["--org", "test", "--scope", "send,read"]);
+    let lists = ["cc", "bcc", "replyTo", "headers", "attachments", "tags", "metadata"];
+    let mut email = json!({"from": "alice@example.test", "to": ["bob@example.test"], "textBody": "x"});
+    let plain = email.clone();
+    lists.iter().for_each(|name| email[*name] = json!(null));
+    // It is the same request, too: an equal one under its key.
+    let with_key = |mut email: serde_json::Value, key: &str| {
+        email["idempotencyKey"] = json!(key);
+        email
+    };
+    let id = user.send(with_key(plain.clone(), "rest"));
+    assert_eq!(user.send(with_key(email.clone(), "rest")), id);
+    let document = "mutation($email: SendEmailInput!) { sendEmails(emails: [$email]) { id error { code } } }";
+    let sent = |email: serde_json::Value| {
+        let answer = user.graphql(document, json!({"email": email}));
+        answer["data"]["sendEmails"][0]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    assert_eq!(sent(with_key(plain, "graphql")), sent(with_key(email.clone(), "graphql")));
+    // One that is needed is not there either.
+    email["to"] = json!(null);
+    assert_eq!(user.ask("POST", "/v1/emails", &email).status, 400);
+}

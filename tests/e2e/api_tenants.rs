@@ -35,6 +35,7 @@ fn fields() -> Vec<(&'static str, &'static str, Told)> {
         ("emails", "{ emails { edges { node { id } } } }", Nothing),
         ("deliveryEvents", "query($email: ID) { deliveryEvents(emailId: $email) { id } }", Nothing),
         ("apiKeys", "{ apiKeys { id } }", Own),
+        ("auditLog", "{ auditLog { id } }", Own),
         ("suppressions", "{ suppressions { entry } }", Nothing),
         ("webhooks", "{ webhooks { id } }", Nothing),
         ("templates", "{ templates { id } }", Nothing),

@@ -273,3 +273,25 @@ fn a_collector_that_never_answers_holds_up_nothing_and_none_is_needed_to_pass_a_
     eventually(Duration::from_secs(20), "an event", || !hook.seen().is_empty());
     assert_eq!(hook.seen()[0]["headers"]["traceparent"], format!("00-{TRACE}-{SPAN}-01"));
 }
+
+#[test]
+fn what_arrives_is_told_to_a_webhook_in_the_trace_of_its_reception() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let (collector, remote) = (Collector::start(), Remote::start());
+    let mut inbox = traced(&collector, &remote);
+    let hook = Hook::new(&mut inbox);
+    inbox.set("WEBHOOK_ALLOW_PRIVATE_NETWORKS", "true");
+    inbox.start();
+    inbox.cli_ok(&["mailbox", "webhook", "bob@example.test", &hook.url]);
+    let user = "alice@example.test";
+    inbox.python_ok("submit.py", &[user, user, "bob@example.test", "1", "Secret"]);
+    eventually(Duration::from_secs(20), "an event", || !hook.seen().is_empty());
+    let received = collector.trace(|span| span.name == "smtp.message", &["smtp.message", "webhook.deliver"]);
+    let deliver = received.iter().find(|span| span.name == "webhook.deliver").expect("there");
+    let told = hook.seen()[0]["headers"]["traceparent"].clone();
+    assert_eq!(told, format!("00-{}-{}-01", deliver.trace, deliver.id));
+    assert_connected(&received, "");
+    assert_discreet(&received);
+}

@@ -13,7 +13,8 @@ use storage::{
 };
 
 use super::{
-    Failure, QueueAction, Request, dkim, encryption, fields, keys, reports, rotate, suppressions, webhooks,
+    Failure, QueueAction, Request, audit, dkim, encryption, fields, keys, reports, rotate, suppressions,
+    webhooks,
 };
 use crate::config::Config;
 
@@ -116,6 +117,7 @@ pub async fn execute(context: &Context, request: Request) -> Answer {
             suppressions::remove(storage, &entry, org.as_deref()).await
         }
         Request::Check { repair } => check(storage, repair).await,
+        Request::Audit { org } => audit::list(storage, org.as_deref()).await,
         Request::TlsReportList
         | Request::TlsReportSend { .. }
         | Request::TlsReportReceived { .. }

@@ -3,7 +3,7 @@
 use protocol_core::Timestamp;
 use protocol_core::time::Civil;
 use serde_json::{Value, json};
-use storage::{ApiKey, ApiKeyId, NewApiKey, Scopes, Storage};
+use storage::{ApiKey, ApiKeyId, NewApiKey, SCOPE_NAMES, Scopes, Storage};
 
 use super::execute::{canonical, domain_name, explained, failed, iso, org_names};
 use super::{Failure, KeyCreate};
@@ -44,7 +44,7 @@ fn scopes(text: &str) -> Result<Scopes, Failure> {
     let mut scopes = Scopes::default();
     for name in text.split(',').map(str::trim) {
         if !scopes.add(name) {
-            return Err(Failure(format!("{name} is no scope; there are send, read, admin and operator")));
+            return Err(Failure(format!("{name} is no scope; there are {}", SCOPE_NAMES.join(", "))));
         }
     }
     Ok(scopes)

@@ -1,6 +1,7 @@
 //! Administration: requests and their answers, the same whether a server runs (through its Unix socket) or
 //! not (on the database itself, with the two ends of a socket pair in one process).
 
+mod audit;
 pub mod client;
 pub(crate) mod dkim;
 pub(crate) mod encryption;
@@ -60,6 +61,7 @@ pub enum Request {
     SuppressionAdd { entry: String, scope: Option<Scope>, org: Option<String> },
     SuppressionRemove { entry: String, org: Option<String> },
     Check { repair: bool },
+    Audit { org: Option<String> },
     TlsReportList,
     TlsReportSend { day: Option<String> },
     TlsReportReceived { mailbox: String, folder: Option<String> },

@@ -10,7 +10,7 @@ use futures_lite::io::BufReader;
 use futures_lite::{AsyncWriteExt, future};
 
 use super::frame::{self, Frame};
-use super::{Context, Request, execute, transfer};
+use super::{Context, Request, audit, execute, transfer};
 use crate::app::Stop;
 use crate::net::{Sessions, unix_listener};
 use crate::task;
@@ -70,6 +70,13 @@ pub async fn answer(context: &Context, stream: Async<UnixStream>) -> io::Result<
     let Some(Frame::Request(request)) = frame::receive(&mut from).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no request came"));
     };
+    let entries = match audit::begin(context, &request).await {
+        Ok(entries) => entries,
+        Err(failure) => {
+            frame::send(&mut to, &Frame::Failed(failure.0)).await?;
+            return to.flush().await;
+        }
+    };
     let result = match request {
         Request::Import { mailbox, folder } => {
             transfer::import(context, &mailbox, folder.as_deref(), &mut from, &mut to).await
@@ -77,6 +84,7 @@ pub async fn answer(context: &Context, stream: Async<UnixStream>) -> io::Result<
         Request::Export { mailbox } => transfer::export(context, &mailbox, &mut to).await,
         request => execute::execute(context, request).await,
     };
+    audit::end(context, entries, &result).await;
     let last = match result {
         Ok(value) => Frame::Done(value),
         Err(failure) => Frame::Failed(failure.0),

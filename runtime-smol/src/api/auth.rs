@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::error::{ApiError, Code};
 use crate::app::App;
-use crate::auth::{Outcome, verify};
+use crate::auth::{Entrance, Protocol, admit, admits_from};
 use crate::config::Networks;
 use crate::metrics::METRICS;
 use crate::smtp::may_send_as;
@@ -111,7 +111,7 @@ pub async fn authenticate(app: &App, client: Client, fields: Fields<'_>) -> Resu
     let found = if scheme.eq_ignore_ascii_case("bearer") {
         bearer(app, rest.trim(), origin, client.tls).await?
     } else if scheme.eq_ignore_ascii_case("basic") {
-        basic(app, rest.trim(), origin, client.tls).await?
+        basic(app, rest.trim(), origin, client.tls, Protocol::Api).await?
     } else {
         None
     };
@@ -139,7 +139,7 @@ pub enum MailboxAccess {
     Unavailable,
 }
 
-/// Finds out whose mailbox a request is about, by its password alone: keys open no mailbox.
+/// Finds out whose mailbox a request is about, by its password or an app password for it.
 pub async fn authenticate_mailbox(app: &App, client: Client, fields: Fields<'_>) -> MailboxAccess {
     let (origin, private) = client.origin(&app.config.http_trusted_proxies, &fields);
     if !private {
@@ -150,7 +150,7 @@ pub async fn authenticate_mailbox(app: &App, client: Client, fields: Fields<'_>)
         return MailboxAccess::Unknown;
     };
     let found = match scheme.eq_ignore_ascii_case("basic") {
-        true => basic(app, rest.trim(), origin, client.tls).await,
+        true => basic(app, rest.trim(), origin, client.tls, Protocol::Dav).await,
         false => Ok(None),
     };
     let mailbox = match found {
@@ -173,8 +173,11 @@ pub async fn authenticate_mailbox(app: &App, client: Client, fields: Fields<'_>)
 async fn bearer(app: &App, secret: &str, origin: IpAddr, tls: bool) -> Result<Option<Caller>, ApiError> {
     let storage = &app.storage;
     let Some(key) = storage.api_key_of(secret, storage.store_now()).await? else { return Ok(None) };
-    let networks = Networks::parse(&key.networks.join(",")).unwrap_or_default();
-    if !key.networks.is_empty() && !networks.contains(origin) {
+    // One that is for other protocols is none here.
+    if !key.scopes.of_api() {
+        return Ok(None);
+    }
+    if !admits_from(&key, Some(origin)) {
         return Err(ApiError::new(Code::Forbidden, "this key may not be used from this address"));
     }
     let mailbox = match key.mailbox {
@@ -198,29 +201,40 @@ async fn bearer(app: &App, secret: &str, origin: IpAddr, tls: bool) -> Result<Op
     }))
 }
 
-async fn basic(app: &App, credentials: &str, origin: IpAddr, tls: bool) -> Result<Option<Caller>, ApiError> {
+async fn basic(
+    app: &App,
+    credentials: &str,
+    origin: IpAddr,
+    tls: bool,
+    protocol: Protocol,
+) -> Result<Option<Caller>, ApiError> {
     let Ok(decoded) = BASE64.decode(credentials).map(Zeroizing::new) else { return Ok(None) };
     let Some(colon) = decoded.iter().position(|b| *b == b':') else { return Ok(None) };
     let (user, password) = (&decoded[..colon], &decoded[colon + 1..]);
     let Ok(user) = std::str::from_utf8(user) else { return Ok(None) };
-    match verify(&app.storage, user, password).await {
-        Outcome::Success(mailbox) => {
-            let scopes = Scopes { send: true, read: true, admin: mailbox.admin, operator: false };
-            let proof = proof_of(app, &mailbox.address).await?;
-            Ok(Some(Caller {
-                org: mailbox.org,
-                scopes,
-                key: None,
-                mailbox: Some(*mailbox),
-                tls,
-                origin,
-                proof,
-                trace: None,
-            }))
+    let entrance = Entrance { protocol, origin: Some(origin) };
+    let admitted = admit(&app.storage, user, password, entrance).await.map_err(|error| {
+        tracing::warn!(%error, "log-in could not be checked");
+        ApiError::new(Code::Unavailable, "log-ins cannot be checked now")
+    })?;
+    let Some((mailbox, key)) = admitted else { return Ok(None) };
+    let (scopes, proof) = match &key {
+        Some(key) => (key.scopes, None),
+        None => {
+            let scopes = Scopes { send: true, read: true, admin: mailbox.admin, ..Scopes::default() };
+            (scopes, proof_of(app, &mailbox.address).await?)
         }
-        Outcome::Failed | Outcome::Challenge(_) => Ok(None),
-        Outcome::Unavailable => Err(ApiError::new(Code::Unavailable, "log-ins cannot be checked now")),
-    }
+    };
+    Ok(Some(Caller {
+        org: mailbox.org,
+        scopes,
+        key,
+        mailbox: Some(mailbox),
+        tls,
+        origin,
+        proof,
+        trace: None,
+    }))
 }
 
 /// Whether a caller is who they were when they said so: their key was not revoked, their mailbox not disabled, their

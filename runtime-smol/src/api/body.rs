@@ -19,13 +19,21 @@ const PIECE: usize = 64 * 1024;
 /// How long a large body waits for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(30);
 
+/// A place among the large bodies.
+pub type Place = SemaphoreGuardArc;
+
 /// A body in memory; a large one holds its place among those.
 pub struct Read {
     octets: Vec<u8>,
-    _place: Option<SemaphoreGuardArc>,
+    place: Option<Place>,
 }
 
 impl Read {
+    /// Its place, without the octets.
+    pub fn into_place(self) -> Option<Place> {
+        self.place
+    }
+
     /// Reads it as JSON. What is wrong is told without what stands there.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.octets)
@@ -64,12 +72,13 @@ pub async fn read_json<S>(
             return Err(too_large());
         }
         if read == 0 {
-            return Ok(Read { octets, _place: place });
+            return Ok(Read { octets, place });
         }
     }
 }
 
-async fn turn(large: &std::sync::Arc<Semaphore>) -> Result<SemaphoreGuardArc, ApiError> {
+/// Waits for a place among the large bodies.
+pub async fn turn(large: &std::sync::Arc<Semaphore>) -> Result<Place, ApiError> {
     let late = async {
         Timer::after(TURN_LIMIT).await;
         Err(ApiError::new(Code::Unavailable, "too many large requests at once; try again later"))

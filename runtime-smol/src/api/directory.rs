@@ -81,6 +81,18 @@ pub(super) async fn own_address(
     }
 }
 
+/// The mailbox of an address at one of the organisation's domains.
+pub(super) async fn own_mailbox(
+    app: &App,
+    caller: &Caller,
+    argument: &str,
+    address: &str,
+) -> Result<Mailbox, ApiError> {
+    let address = own_address(app, caller, argument, address).await?;
+    let found = app.storage.store().credential(&address).await?;
+    found.map(|(mailbox, _)| mailbox).ok_or_else(ApiError::not_found)
+}
+
 /// As SASL compares it (RFC 4013), so that every mechanism accepts what was given.
 fn password(text: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, ApiError> {
     let wrong = |why: &str| ApiError::argument("password", "SYNTAX", format!("password: {why}"));

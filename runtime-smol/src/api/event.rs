@@ -168,8 +168,8 @@ pub struct Event {
 pub enum About {
     /// An e-mail of the API: its row, and what it was sent with.
     Email(Arc<Email>, Arc<EmailPrivate>),
-    /// A message that arrived in a mailbox.
-    Message(MailboxId),
+    /// A message that arrived in a mailbox, and the trace of its reception.
+    Message(MailboxId, Option<String>),
 }
 
 impl Event {
@@ -177,15 +177,15 @@ impl Event {
     pub fn private(&self) -> Option<&EmailPrivate> {
         match &self.about {
             About::Email(_, private) => Some(private),
-            About::Message(_) => None,
+            About::Message(..) => None,
         }
     }
 
-    /// The trace of the e-mail.
+    /// The trace of the e-mail, or of the reception.
     pub fn trace(&self) -> Option<&str> {
         match &self.about {
             About::Email(row, _) => row.open.trace.as_deref(),
-            About::Message(_) => None,
+            About::Message(_, trace) => trace.as_deref(),
         }
     }
 }

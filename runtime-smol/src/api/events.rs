@@ -86,7 +86,7 @@ impl Reader {
         kind: Kind,
     ) -> storage::Result<Option<Event>> {
         let about = match row.mailbox() {
-            Some(mailbox) => Some(About::Message(mailbox)),
+            Some(mailbox) => Some(About::Message(mailbox, row.trace.clone())),
             None => self.email(row).await?.map(|(email, private)| About::Email(email, private)),
         };
         let (email, record) = (row.email, row.record.clone());
@@ -120,7 +120,7 @@ impl Wanted {
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && match &event.about {
                 About::Email(row, _) => is_visible(caller, row),
-                About::Message(mailbox) => may_see(caller, Some(*mailbox)),
+                About::Message(mailbox, _) => may_see(caller, Some(*mailbox)),
             }
     }
 }

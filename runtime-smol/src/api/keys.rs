@@ -7,6 +7,7 @@ use storage::{
 };
 
 use super::auth::{Caller, Scope};
+use super::directory;
 use super::error::{ApiError, Code};
 use crate::app::App;
 use crate::config::Networks;
@@ -23,6 +24,8 @@ pub struct Wanted {
     pub name: String,
     /// What it lets its bearer do.
     pub scopes: Scopes,
+    /// The address of the mailbox that it acts for; none: what its maker acts for.
+    pub mailbox: Option<String>,
     /// Domains and addresses it may send for; none: all of the organisation's.
     pub senders: Vec<String>,
     /// Networks it may be used from; none: everywhere.
@@ -47,8 +50,20 @@ pub async fn create(app: &App, caller: &Caller, wanted: Wanted) -> Result<(ApiKe
     if more || caller.key.as_ref().is_some_and(bound) {
         return Err(ApiError::new(Code::Forbidden, "a key gives no right that its maker does not have"));
     }
+    let own = caller.key.as_ref().and_then(|key| key.mailbox);
+    let mailbox = match &wanted.mailbox {
+        None => own,
+        Some(address) => {
+            let mailbox = directory::own_mailbox(app, caller, "mailbox", address).await?;
+            // A key of one mailbox makes none for another.
+            if own.is_some_and(|own| own != mailbox.id) {
+                return Err(ApiError::not_found());
+            }
+            Some(mailbox.id)
+        }
+    };
     let mut new = NewApiKey {
-        mailbox: caller.key.as_ref().and_then(|key| key.mailbox),
+        mailbox,
         name: wanted.name,
         scopes: wanted.scopes,
         test: wanted.test,

@@ -26,6 +26,7 @@ mod templates;
 mod tenants;
 mod time;
 mod upgraded;
+mod upload;
 pub(crate) mod webhooks;
 
 use std::sync::Arc;
@@ -174,9 +175,15 @@ impl Api {
             }
             Err(error) => return Err(error),
         };
-        let body = body::read_json(request, limit, &self.large).await?;
-        // One document, never a list of them.
-        let document: async_graphql::Request = body.parse()?;
+        // One document, never a list of them. What it holds is in memory until it is carried out, and so is its place.
+        let (document, _place): (async_graphql::Request, _) =
+            if upload::is_wanted(request) && limit == BODY_MAX {
+                let (document, place) = upload::read(request, &self.large).await?;
+                (document, Some(place))
+            } else {
+                let body = body::read_json(request, limit, &self.large).await?;
+                (body.parse()?, body.into_place())
+            };
         let span = caller.as_ref().map_or_else(Span::none, |caller| caller.span("POST /graphql"));
         Ok(graphql::execute(&self.schema, &self.app, caller, document).instrument(span).await)
     }

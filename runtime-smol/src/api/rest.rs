@@ -68,7 +68,7 @@ impl Api {
             }
             input.idempotency_key = Some(field);
         }
-        let (email, key) = input.into_request()?;
+        let (email, key) = input.into_request(None)?;
         let span = caller.span("POST /v1/emails");
         let id = send(&self.app, &caller, email, key).instrument(span).await?;
         Ok(json!({"id": id.to_string()}))

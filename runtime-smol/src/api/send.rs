@@ -81,6 +81,12 @@ async fn sending(
     }
     let (began, now) = (monotonic_now(), wall_now());
     let fingerprint = request.fingerprint();
+    // What was answered before counts, whatever became of its template or its sender's domain meanwhile.
+    if let Some(key) = &key
+        && let Some(answer) = answered_before(app, caller, key, fingerprint).await?
+    {
+        return Ok(answer);
+    }
     let email = templates::apply(app, caller, request).await?.check(now)?;
     if !caller.may_send_as(&app.storage, &email.from.canonical).await? {
         return Err(ApiError {
@@ -111,11 +117,7 @@ async fn sending(
     let local = accept.deliveries.len();
     match app.storage.accept(&made.spool, accept).await {
         Ok(_) => {}
-        Err(Error::Refused(Refusal::Repeated(answer))) => {
-            tracing::info!(id = answer, "the same request came before under its key");
-            return MessageId::parse(&answer)
-                .ok_or_else(|| ApiError::new(Code::Internal, "the server cannot carry out this request"));
-        }
+        Err(Error::Refused(Refusal::Repeated(answer))) => return repeated(&answer),
         Err(error) => return Err(error.into()),
     }
     METRICS.local_deliveries.fetch_add(local as u64, Ordering::Relaxed);
@@ -123,6 +125,24 @@ async fn sending(
     app.logged.notify(usize::MAX);
     letter.log(&made, began);
     Ok(id)
+}
+
+/// The ID that was answered to an equal request under the same key.
+async fn answered_before(
+    app: &App,
+    caller: &Caller,
+    key: &str,
+    fingerprint: [u8; 32],
+) -> Result<Option<MessageId>, ApiError> {
+    let storage = &app.storage;
+    let answer = storage.answered_before(caller.org, key, fingerprint).await?;
+    answer.as_deref().map(repeated).transpose()
+}
+
+fn repeated(answer: &str) -> Result<MessageId, ApiError> {
+    tracing::info!(id = answer, "the same request came before under its key");
+    let id = MessageId::parse(answer);
+    id.ok_or_else(|| ApiError::new(Code::Internal, "the server cannot carry out this request"))
 }
 
 /// The quotas of the sender's domain, and the one that is about this message alone.
@@ -222,6 +242,7 @@ impl Letter<'_> {
             jobs,
             events: self.events(),
             email: Some(self.row(made, of_email)),
+            trace: self.trace.clone(),
             ..Accept::default()
         }
     }

@@ -24,14 +24,15 @@ inbox: a mail server
                                       tell an https address of what arrives in the mailbox, signed with the secret
                                       that is shown once
     inbox alias add ALIAS --to ADDRESS... | list | delete ALIAS
-    inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin][,operator]
+    inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin][,operator][,imap][,smtp][,dav]
           [--expires DATE] [--name TEXT]
           [--from DOMAIN|ADDRESS]... [--network NETWORK]... [--test] | list | revoke ID
                                       keys of the API; the secret is shown once, and what a --test key sends is
-                                      never delivered
+                                      never delivered. With imap, smtp or dav it is an app password of the mailbox
     inbox queue list | show ID | retry ID | hold ID | release ID | cancel ID
     inbox suppression list | add ENTRY [--scope address|domain] | remove ENTRY   [--org NAME]
                                       addresses and domains that get no mail of an organisation, or of anybody here
+    inbox audit [--org NAME]          who changed what, the newest first
     inbox tls-report list | send [--day YYYY-MM-DD]
                                       what was noted of TLS to other servers, and reports to the domains that ask
                                       for them; the running server sends those of each day when it is over (UTC)

@@ -36,7 +36,7 @@ pub(super) fn key(args: &Args, words: &[&str]) -> Result<Command, Usage> {
         ["revoke", id] => Request::KeyRevoke { id: (*id).into() },
         _ => {
             return Err(Usage(
-                "inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin] [--expires DATE] \
+                "inbox key create --org NAME|--mailbox ADDRESS --scope send[,read][,admin][,imap][,smtp][,dav] [--expires DATE] \
                  [--name TEXT] [--from DOMAIN|ADDRESS]... [--network NETWORK]... [--test] | list | revoke ID"
                     .into(),
             ));

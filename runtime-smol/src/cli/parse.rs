@@ -209,6 +209,10 @@ fn command(args: &Args) -> Result<Command, Usage> {
         ["alias", rest @ ..] => alias(args, rest),
         ["key", rest @ ..] => keys::key(args, rest),
         ["queue", rest @ ..] => queue(args, rest),
+        ["audit"] => {
+            args.allow(&["--org"])?;
+            Ok(Command::Admin(Request::Audit { org: args.text("--org")? }))
+        }
         ["suppression", rest @ ..] => suppression(args, rest),
         ["tls-report", rest @ ..] => tls_report(args, rest),
         ["dmarc-report", rest @ ..] => dmarc_report(args, rest),

@@ -1,8 +1,12 @@
 //! HTTP: hyper reads and writes it, tide routes it. Nothing else here knows either.
 //!
-//! HTTP/1.1 on HTTP_PORT; on HTTPS_PORT HTTP/2 too, as the client's protocol names say.
+//! HTTP/1.1 on HTTP_PORT; on HTTPS_PORT HTTP/2 too, as the client's protocol names say. What comes over HTTP/1.1 passes
+//! a [guard](guard::Guard) first, which refuses what two servers could read differently.
 
 mod body;
+mod framing;
+mod guard;
+mod head;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -17,9 +21,9 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use futures_rustls::TlsAcceptor;
 use hyper::body::{Body, Incoming as HyperBody};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use crate::api::{self, Api, Client};
@@ -30,6 +34,7 @@ use crate::task;
 use crate::tls::{Alpn, ServerTls};
 
 use body::{Inbound, Outbound};
+use guard::{Answers, Guard, HalfClose};
 pub use routes::{Health, OwnPolicy, Ping};
 
 /// Octets of a request's line and header, over HTTP/1.1 and (decoded) over HTTP/2: 431 beyond.
@@ -110,14 +115,19 @@ impl Http {
         session: &Session,
     ) -> Result<(), String>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + HalfClose + Send + Unpin + 'static,
     {
         let http = self.clone();
+        let answers = Answers::default();
+        let told = answers.clone();
         let service = service_fn(move |request| {
-            let http = http.clone();
-            async move { Ok::<_, Infallible>(http.answer(request, client).await) }
+            let (http, told) = (http.clone(), told.clone());
+            async move {
+                let response = http.answer(request, client).await;
+                told.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+                Ok::<_, Infallible>(response)
+            }
         });
-        let io = FuturesIo::new(stream);
         if h2 {
             let mut builder = hyper::server::conn::http2::Builder::new(Spawner);
             builder
@@ -126,11 +136,13 @@ impl Http {
                 .max_concurrent_streams(STREAMS_MAX)
                 .keep_alive_interval(HEADER_LIMIT)
                 .keep_alive_timeout(END_LIMIT);
-            let connection = pin!(builder.serve_connection(io, service));
+            let connection = pin!(builder.serve_connection(FuturesIo::new(stream), service));
             run(connection, session, |c| c.graceful_shutdown()).await
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(SmolTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(HEADER_MAX);
+            // The limit of heads is the guard's: hyper only has to have room for one.
+            builder.timer(SmolTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(2 * HEADER_MAX);
+            let io = FuturesIo::new(Guard::new(stream, HEADER_MAX, answers));
             let connection = pin!(builder.serve_connection(io, service).with_upgrades());
             run(connection, session, |c| c.graceful_shutdown()).await
         }
@@ -138,16 +150,18 @@ impl Http {
 
     async fn answer(&self, request: Request<HyperBody>, client: Client) -> Response<Outbound> {
         let is_h2 = request.version() == Version::HTTP_2;
+        if let Some(status) = guard::refusal(request.method()) {
+            METRICS.http_requests.add("malformed");
+            return refused(status, is_h2);
+        }
         match self.route(request, client).await {
-            Ok(response) => response,
-            Err(status) => {
-                let mut response = Response::new(Outbound::empty());
-                *response.status_mut() = status;
-                // What follows on this connection may not be what it seems.
-                if !is_h2 {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
+            Ok(response) => {
+                METRICS.http_requests.add(class(response.status()));
                 response
+            }
+            Err(status) => {
+                METRICS.http_requests.add(class(status));
+                refused(status, is_h2)
             }
         }
     }
@@ -157,8 +171,10 @@ impl Http {
         mut request: Request<HyperBody>,
         client: Client,
     ) -> Result<Response<Outbound>, StatusCode> {
-        check_host(&request)?;
-        check_encoding(&request)?;
+        settle_host(&mut request)?;
+        if request.uri().path() == "*" {
+            return Ok(own_options());
+        }
         if let Some(api) = &self.api
             && let Some(upgraded) = api.upgrade(&mut request, client).await
         {
@@ -191,6 +207,26 @@ impl Http {
             }
         }
         Ok(out)
+    }
+}
+
+/// What follows on this connection may not be what it seems.
+fn refused(status: StatusCode, is_h2: bool) -> Response<Outbound> {
+    let mut response = Response::new(Outbound::empty());
+    *response.status_mut() = status;
+    if !is_h2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
     }
 }
 
@@ -255,27 +291,33 @@ where
     result.map_err(|e| e.to_string())
 }
 
-/// RFC 9112 §3.2: an HTTP/1.1 request has exactly one Host field.
-fn check_host(request: &Request<HyperBody>) -> Result<(), StatusCode> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    let wrong = hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11);
-    if wrong { Err(StatusCode::BAD_REQUEST) } else { Ok(()) }
+/// The host that is asked for, in one place: that of the target counts, whatever the Host field says (RFC 9112
+/// §3.2.2, RFC 9113 §8.3.1).
+fn settle_host(request: &mut Request<HyperBody>) -> Result<(), StatusCode> {
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(authority) = authority {
+        request.headers_mut().insert(HOST, authority.map_err(|_| StatusCode::BAD_REQUEST)?);
+    }
+    Ok(())
 }
 
-/// RFC 9112 §6.1: a transfer coding that is not known here is refused; two of them, or one twice, are what somebody
-/// writes who wants two servers to see two different requests.
-fn check_encoding(request: &Request<HyperBody>) -> Result<(), StatusCode> {
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(StatusCode::NOT_IMPLEMENTED),
-    }
+/// What the server as a whole can do (RFC 9110 §9.3.7).
+fn own_options() -> Response<Outbound> {
+    let mut response = Response::new(Outbound::empty());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
+    response
 }
 
 fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCode> {
     let (head, body) = request.into_parts();
-    let method = head.method.as_str().parse().map_err(|_| StatusCode::NOT_IMPLEMENTED)?;
+    let method: tide::http::Method = head.method.as_str().parse().map_err(|_| StatusCode::NOT_IMPLEMENTED)?;
+    // RFC 9110 §9.1: `get` is another method than `GET`.
+    if Method::from_bytes(method.as_ref().as_bytes()).ok().as_ref() != Some(&head.method) {
+        return Err(StatusCode::NOT_IMPLEMENTED);
+    }
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
     let url = tide::http::Url::parse("http://localhost").and_then(|base| base.join(path));
     // A path that begins with two slashes would otherwise name a host.
@@ -289,10 +331,6 @@ fn to_tide(request: Request<HyperBody>) -> Result<tide::http::Request, StatusCod
     for (name, value) in &head.headers {
         let value = value.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
         out.append_header(name.as_str(), value);
-    }
-    // RFC 9113 §8.3.1: over HTTP/2 the host stands in `:authority`.
-    if let Some(authority) = head.uri.authority().filter(|_| out.header("host").is_none()) {
-        out.insert_header("host", authority.as_str());
     }
     if !body.is_end_stream() {
         let mime = out.header("content-type").map(|v| v.last().as_str().to_owned());

@@ -15,7 +15,7 @@ use storage::{Error, Mailbox, Refusal};
 use super::append::Incoming;
 use super::selected::Selected;
 use crate::app::{App, Peer};
-use crate::auth::{Login, Outcome, channel_binding};
+use crate::auth::{Entrance, Login, Outcome, Protocol, channel_binding};
 use crate::driver::{Handler, Machine, Progress, drive};
 use crate::metrics::METRICS;
 use crate::net;
@@ -174,7 +174,8 @@ impl Connection {
     ) {
         if ask.begins() {
             let binding = channel_binding(wire, self.identity.as_deref());
-            self.login = Login::new(ask.mechanism().name(), binding);
+            let entrance = Entrance { protocol: Protocol::Imap, origin: self.peer.ip() };
+            self.login = Login::new(ask.mechanism().name(), binding, entrance);
         }
         let outcome = match &mut self.login {
             Some(login) => login.turn(&self.app.storage, ask.response()).await,

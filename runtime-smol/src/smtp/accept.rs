@@ -106,6 +106,7 @@ impl Connection {
             recipients: transaction.recipients.iter().map(|r| r.given.clone()).collect(),
             received: now,
             deliveries: deliveries(transaction, id, &copies),
+            trace: transaction.trace(),
             ..Accept::default()
         };
         let (queued_form, queued_edit) = &for_queue;

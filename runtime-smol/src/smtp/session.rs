@@ -16,7 +16,7 @@ use storage::Mailbox;
 use super::header::may_send_as;
 use super::transaction::{Incoming, Transaction};
 use crate::app::{App, Peer};
-use crate::auth::{Login, Outcome, channel_binding};
+use crate::auth::{Entrance, Login, Outcome, Protocol, channel_binding};
 use crate::config::{self, Config};
 use crate::driver::{Handler, Machine, Progress, drive};
 use crate::logging;
@@ -233,7 +233,9 @@ impl Connection {
     ) {
         if ask.is_first() {
             let identity = self.identity.clone();
-            self.login = Login::new(ask.mechanism(), channel_binding(wire, identity.as_deref()));
+            let entrance = Entrance { protocol: Protocol::Smtp, origin: self.peer.ip() };
+            let binding = channel_binding(wire, identity.as_deref());
+            self.login = Login::new(ask.mechanism(), binding, entrance);
         }
         let outcome = match &mut self.login {
             Some(login) => login.turn(&self.app.storage, ask.response()).await,

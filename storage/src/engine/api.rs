@@ -10,7 +10,8 @@ use super::Engine;
 use super::names::{check_text, invalid};
 use super::staged::StagedSlots;
 use crate::api::*;
-use crate::error::{Error, Result};
+use crate::audit::{AuditEntry, AuditPlace};
+use crate::error::{Error, Refusal, Result};
 use crate::rows::{Rows, Writes};
 use crate::slots::*;
 use crate::store::{Api, Limits};
@@ -113,6 +114,66 @@ impl<R: Rows> Api for Engine<R> {
             _ => None,
         });
         Ok(in_order.collect())
+    }
+
+    async fn answered_before(
+        &self,
+        org: OrgId,
+        key: &str,
+        fingerprint: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<String>> {
+        let key = SlotKey::Idempotency(org, key.to_owned());
+        let mut tries = 0;
+        loop {
+            let Some(SlotRow { rev, slot: Slot::Idempotency(known), .. }) = self.slot(key.clone()).await?
+            else {
+                return Ok(None);
+            };
+            if known.expires <= now {
+                return Ok(None);
+            }
+            if known.fingerprint != *fingerprint {
+                return Err(Refusal::IdempotencyConflict.into());
+            }
+            // It may have been seen before it was durable: when this write is, so is what it repeats.
+            let answer = known.answer.clone();
+            let write = SlotWrite { key: key.clone(), rev, slot: Some(Slot::Idempotency(known)) };
+            let writes = Writes { slots: vec![write], ..Writes::default() };
+            if self.apply("answered_before", writes, &mut tries).await? {
+                return Ok(Some(answer));
+            }
+        }
+    }
+
+    async fn put_audit(&self, entry: &AuditEntry) -> Result<()> {
+        let key = SlotKey::Audit(entry.org, entry.place());
+        self.replace_slot("put_audit", key, Some(Slot::Audit(Box::new(entry.clone())))).await.map(drop)
+    }
+
+    async fn audit(&self, org: Option<OrgId>, after: AuditPlace, limit: usize) -> Result<Vec<AuditEntry>> {
+        let from = SlotKey::Audit(org, Reverse(after));
+        let rows = self.rows.slots_after(SlotTable::Audit, Some(&from), limit).await?;
+        // Behind an organisation's begin the next one's.
+        let own = rows.into_iter().map_while(|row| match row.slot {
+            Slot::Audit(entry) if entry.org == org => Some(*entry),
+            _ => None,
+        });
+        Ok(own.collect())
+    }
+
+    async fn remove_audit(&self, org: OrgId) -> Result<()> {
+        let highest = AuditPlace { at: Timestamp(i64::MAX), id: AuditId(Id([u8::MAX; 16])) };
+        loop {
+            let entries = self.audit(Some(org), highest, READ_AT_ONCE).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in entries {
+                let key = SlotKey::Audit(entry.org, entry.place());
+                self.replace_slot("remove_audit", key, None).await?;
+            }
+        }
     }
 
     async fn put_off_email(&self, org: OrgId, id: MessageId, send_at: Timestamp) -> Result<()> {

@@ -44,7 +44,7 @@ pub(super) fn add_delivery(row: &mut JobRow, record: DeliveryRecord, writes: &mu
 
 /// An entry that has no number yet.
 pub(super) fn log_entry(org: OrgId, email: MessageId, job: JobId, record: DeliveryRecord) -> LogRow {
-    LogRow { org, number: 0, email, job, record }
+    LogRow { org, number: 0, email, job, record, trace: None }
 }
 
 /// A record that no attempt of ours made.

@@ -140,6 +140,7 @@ impl<R: Rows> Limits for Engine<R> {
             SlotTable::Idempotency,
             SlotTable::Email,
             SlotTable::EmailTime,
+            SlotTable::Audit,
         ];
         for table in tables {
             let by_end = matches!(table, SlotTable::RateWindow | SlotTable::Quota);

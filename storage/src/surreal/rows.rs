@@ -279,6 +279,7 @@ pub fn log_entry(row: &LogRow) -> Result<Value> {
         ("email", id(row.email.0)),
         ("job", id(row.job.0)),
         ("record", text(json)),
+        ("trace", optional(row.trace.as_deref(), text)),
     ]))
 }
 
@@ -290,6 +291,7 @@ pub fn read_log_entry(mut row: Fields) -> Result<LogRow> {
         email: MessageId(row.id("email")?),
         job: JobId(row.id("job")?),
         record: serde_json::from_str(&row.text("record")?).map_err(|_| corrupt("api_log", "record"))?,
+        trace: row.optional_text("trace")?,
     })
 }
 

@@ -235,6 +235,14 @@ DEFINE FIELD IF NOT EXISTS told ON mailbox TYPE option<bool>;
 DEFINE FIELD IF NOT EXISTS trace ON outbound_queue TYPE option<string>;
 ";
 
+/// The audit log, and the trace of what arrived.
+const VERSION_8: &str = "
+DEFINE TABLE IF NOT EXISTS audit SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON audit TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON audit TYPE string;
+DEFINE FIELD IF NOT EXISTS trace ON api_log TYPE option<string>;
+";
+
 /// Collections and what is in them: nodes in a table for each kind of them, `event:[mailbox, collection, name's hash]`,
 /// what guards a mailbox's tree, content, removals, UIDs, and mails to be sent.
 const VERSION_7: &str = "

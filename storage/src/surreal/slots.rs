@@ -1,7 +1,8 @@
 //! Small rows as the database's, and back. Their keys are arrays: `suppression:[organisation or '', scope, entry]`,
 //! `rate_window:[end, name]`, `quota:[end, name]`, `idempotency:[organisation, key]`, `api_key:[key]`,
 //! `email:[organisation, e-mail]`, `email_time:[organisation, time downwards, e-mail inverted]`,
-//! `webhook:[organisation, webhook]`, `template:[organisation, template, version]`.
+//! `webhook:[organisation, webhook]`, `template:[organisation, template, version]`,
+//! `audit:[organisation or '', time downwards, entry inverted]`.
 
 use core::cmp::Reverse;
 
@@ -10,6 +11,7 @@ use surrealdb_types::{Array, RecordId, RecordIdKey, Value};
 
 use super::value::*;
 use crate::api::{ApiKey, Email, EmailPlace, Template, Webhook};
+use crate::audit::{AuditEntry, AuditPlace};
 use crate::error::Result;
 use crate::slots::*;
 use crate::types::{Id, MessageId, OrgId};
@@ -25,6 +27,7 @@ pub fn table_name(table: SlotTable) -> &'static str {
         SlotTable::EmailTime => "email_time",
         SlotTable::Webhook => "webhook",
         SlotTable::Template => "template",
+        SlotTable::Audit => "audit",
     }
 }
 
@@ -62,6 +65,11 @@ pub fn parts(key: &SlotKey) -> RecordIdKey {
             key3(id(org.0), signed(-created.0), id(inverted(email.0)))
         }
         SlotKey::Webhook(org, webhook) => key2(id(org.0), id(webhook.0)),
+        SlotKey::Audit(org, Reverse(AuditPlace { at, id: entry })) => {
+            let org = org.map_or_else(|| text(""), |org| id(org.0));
+            // The highest time has no negative of its own but this.
+            key3(org, signed(at.0.saturating_neg()), id(inverted(entry.0)))
+        }
         SlotKey::Template(org, template, version) => key3(id(org.0), id(template.0), int((*version).into())),
     }
 }
@@ -101,6 +109,7 @@ pub fn row(write: &SlotWrite) -> Result<Option<Value>> {
         Slot::EmailTime(expires) => object([id, rev, ("expires", signed(expires.0))]),
         Slot::Webhook(row) => object([id, rev, ("record", json(&**row)?)]),
         Slot::Template(row) => object([id, rev, ("record", json(&**row)?)]),
+        Slot::Audit(row) => object([id, rev, ("record", json(&**row)?)]),
     }))
 }
 
@@ -192,6 +201,10 @@ pub fn read(mut fields: Fields) -> Result<SlotRow> {
         "template" => {
             let row: Template = from_json(&mut fields)?;
             (SlotKey::Template(row.org, row.id, row.version), Slot::Template(Box::new(row)))
+        }
+        "audit" => {
+            let row: AuditEntry = from_json(&mut fields)?;
+            (SlotKey::Audit(row.org, row.place()), Slot::Audit(Box::new(row)))
         }
         _ => return Err(corrupt("slot", "id")),
     };

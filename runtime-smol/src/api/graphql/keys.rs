@@ -19,6 +19,12 @@ pub enum KeyScope {
     Admin,
     /// Make and remove organisations, and say what they may send. Given by hand only, never over the API.
     Operator,
+    /// Read the key's mailbox over IMAP: with this, SMTP or DAV the secret is an app password of the mailbox.
+    Imap,
+    /// Submit mail as the key's mailbox.
+    Smtp,
+    /// The calendars, contacts and files of the key's mailbox.
+    Dav,
 }
 
 impl KeyScope {
@@ -30,6 +36,9 @@ impl KeyScope {
             read: given(KeyScope::Read),
             admin: given(KeyScope::Admin),
             operator: given(KeyScope::Operator),
+            imap: given(KeyScope::Imap),
+            smtp: given(KeyScope::Smtp),
+            dav: given(KeyScope::Dav),
         }
     }
 }
@@ -43,6 +52,8 @@ pub struct ApiKey {
     name: String,
     /// What it lets its bearer do.
     scopes: Vec<KeyScope>,
+    /// The ID of the mailbox that it acts for; none: the organisation.
+    mailbox_id: Option<ID>,
     /// Domains and addresses it may send for; none: all of the organisation's.
     senders: Vec<String>,
     /// Networks it may be used from; none: everywhere.
@@ -68,14 +79,21 @@ pub struct NewApiKey {
 
 impl From<storage::ApiKey> for ApiKey {
     fn from(key: storage::ApiKey) -> ApiKey {
-        let given = [(key.scopes.send, KeyScope::Send), (key.scopes.read, KeyScope::Read)];
-        let given = given
-            .into_iter()
-            .chain([(key.scopes.admin, KeyScope::Admin), (key.scopes.operator, KeyScope::Operator)]);
+        let Scopes { send, read, admin, operator, imap, smtp, dav } = key.scopes;
+        let given = [
+            (send, KeyScope::Send),
+            (read, KeyScope::Read),
+            (admin, KeyScope::Admin),
+            (operator, KeyScope::Operator),
+            (imap, KeyScope::Imap),
+            (smtp, KeyScope::Smtp),
+            (dav, KeyScope::Dav),
+        ];
         ApiKey {
             id: ID(key.id.to_string()),
             name: key.name,
-            scopes: given.filter(|(given, _)| *given).map(|(_, scope)| scope).collect(),
+            scopes: given.into_iter().filter(|(given, _)| *given).map(|(_, scope)| scope).collect(),
+            mailbox_id: key.mailbox.map(|id| ID(id.to_string())),
             senders: key.domains.into_iter().chain(key.addresses).collect(),
             networks: key.networks,
             test: key.test,
@@ -181,13 +199,17 @@ impl KeyMutation {
         #[graphql(desc = "Networks it may be used from; none: everywhere.")] networks: Option<Vec<String>>,
         #[graphql(desc = "From then on it is worth nothing.")] expires_at: Option<DateTime>,
         #[graphql(desc = "What is sent with it is never delivered.")] test: Option<bool>,
+        #[graphql(
+            desc = "The address of the mailbox that it acts for; absent: the organisation. Needed for IMAP, SMTP and DAV."
+        )]
+        mailbox: Option<String>,
     ) -> async_graphql::Result<NewApiKey> {
         let (app, caller) = parts(context)?;
         let scopes = KeyScope::all_of(&scopes);
         let expires = expires_at.map(|time| time.0);
         let (senders, networks) = (senders.unwrap_or_default(), networks.unwrap_or_default());
         let test = test.unwrap_or_default();
-        let wanted = keys::Wanted { name, scopes, senders, networks, expires, test };
+        let wanted = keys::Wanted { name, scopes, mailbox, senders, networks, expires, test };
         Ok(keys::create(app, caller, wanted).await?.into())
     }
 

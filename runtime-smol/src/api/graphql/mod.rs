@@ -1,5 +1,6 @@
 //! The schema, and how a document of it is carried out.
 
+mod audit;
 mod directory;
 mod guard;
 mod keys;
@@ -23,6 +24,7 @@ use super::auth::Caller;
 use super::error::{ApiError, Code};
 use crate::app::App;
 
+use audit::AuditQuery;
 use directory::{DirectoryMutation, DirectoryQuery};
 use keys::{KeyMutation, KeyQuery};
 use mutation::EmailMutation;
@@ -35,7 +37,7 @@ use webhooks::{WebhookMutation, WebhookQuery};
 
 /// What can be asked for.
 #[derive(MergedObject, Default)]
-pub struct Query(EmailQuery, KeyQuery, WebhookQuery, TemplateQuery, DirectoryQuery, TenantQuery);
+pub struct Query(EmailQuery, KeyQuery, WebhookQuery, TemplateQuery, DirectoryQuery, TenantQuery, AuditQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
@@ -57,6 +59,7 @@ pub fn schema() -> ApiSchema {
         .limit_depth(guard::DEPTH_MAX + 8) // what the guard leaves to it is introspection
         .limit_complexity(guard::COMPLEXITY_MAX)
         .limit_directives(guard::DIRECTIVES_MAX)
+        .extension(audit::Audit)
         .finish()
 }
 
@@ -94,7 +97,10 @@ pub fn stream(
 
 fn furnished(app: &Arc<App>, caller: Option<Caller>, request: Request) -> Request {
     match caller {
-        Some(caller) => request.data(app.clone()).data(caller),
+        Some(caller) => {
+            let named = audit::Named::of(&request.variables);
+            request.data(app.clone()).data(caller).data(named)
+        }
         None => request.only_introspection(),
     }
 }

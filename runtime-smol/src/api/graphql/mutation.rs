@@ -92,16 +92,16 @@ impl EmailMutation {
         let input = SendEmailInput {
             from,
             to,
-            cc: cc.unwrap_or_default(),
-            bcc: bcc.unwrap_or_default(),
-            reply_to: reply_to.unwrap_or_default(),
+            cc,
+            bcc,
+            reply_to,
             subject,
             text_body,
             html_body,
-            headers: headers.unwrap_or_default(),
-            attachments: attachments.unwrap_or_default(),
-            tags: tags.unwrap_or_default(),
-            metadata: metadata.unwrap_or_default(),
+            headers,
+            attachments,
+            tags,
+            metadata,
             send_at,
             require_tls: require_tls.unwrap_or_default(),
             unsubscribe,
@@ -110,7 +110,7 @@ impl EmailMutation {
             variables,
             idempotency_key,
         };
-        let (request, key) = input.into_request()?;
+        let (request, key) = input.into_request(Some(context))?;
         Ok(ID(send(app, caller, request, key).await?.to_string()))
     }
 
@@ -127,7 +127,7 @@ impl EmailMutation {
             return Err(ApiError::argument("emails", "TOO_MANY", "emails: at most 100").into());
         }
         let each = emails.into_iter().map(async |input| {
-            let (request, key) = input.into_request()?;
+            let (request, key) = input.into_request(Some(context))?;
             send(app, caller, request, key).await
         });
         let outcomes = futures_lite::stream::iter(each).then(|work| work).collect::<Vec<_>>().await;

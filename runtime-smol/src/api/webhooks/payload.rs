@@ -16,7 +16,7 @@ const HEADER_MAX: usize = 64 * 1024;
 pub async fn payload(app: &App, webhook: &Webhook, event: &Event) -> Value {
     let data = match &event.about {
         About::Email(_, private) => sent(event, private),
-        About::Message(mailbox) => received(app, webhook.org, *mailbox, event).await,
+        About::Message(mailbox, _) => received(app, webhook.org, *mailbox, event).await,
     };
     json!({
         "type": format!("email.{}", event.kind.name().to_lowercase()),

@@ -167,7 +167,7 @@ async fn tend(app: &Arc<App>, https: &Https, found: &Webhook) -> storage::Result
 fn wants(webhook: &Webhook, event: &Event) -> bool {
     let fits = match (webhook.mailbox, &event.about) {
         (None, _) => true,
-        (Some(wanted), About::Message(mailbox)) => wanted == *mailbox,
+        (Some(wanted), About::Message(mailbox, _)) => wanted == *mailbox,
         (Some(_), About::Email(..)) => false,
     };
     fits && (webhook.kinds.is_empty() || webhook.kinds.iter().any(|name| name == event.kind.name()))
