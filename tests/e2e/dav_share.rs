@@ -291,11 +291,9 @@ fn nobody_arranges_meetings_in_the_name_of_somebody_else() {
     assert_eq!(put("plain.ics", &event("plain", "changed", "")).status, 204);
     assert_eq!(carols(), 1, "and nobody heard of anything");
     // Nor does what others do make somebody busy, or take in what they are invited to.
-    let asked = format!(
-        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:REQUEST\r\nBEGIN:VFREEBUSY\r\nUID:f\r\nDTSTAMP:20260101T000000Z\r\n\
+    let asked = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:REQUEST\r\nBEGIN:VFREEBUSY\r\nUID:f\r\nDTSTAMP:20260101T000000Z\r\n\
          ORGANIZER:mailto:carol@example.test\r\nATTENDEE:mailto:bob@example.test\r\nDTSTART:20200101T000000Z\r\n\
-         DTEND:20300101T000000Z\r\nEND:VFREEBUSY\r\nEND:VCALENDAR\r\n"
-    );
+         DTEND:20300101T000000Z\r\nEND:VFREEBUSY\r\nEND:VCALENDAR\r\n";
     let answer = carol.ask("POST", &carol.cal("outbox/"), &[], asked.as_bytes());
     assert!(answer.status == 200 && !answer.body.contains("FREEBUSY;"), "{}", answer.body);
     alice.put(&alice.cal("default/b.ics"), &invite("b", "alice@example.test").replace("carol", "bob"));

@@ -40,11 +40,10 @@ impl Share {
 }
 
 type Change = (Box<str>, Option<Access>);
+/// What an element says about somebody; none when it is about nobody.
+type Reader = fn(&Element) -> Option<Result<Option<Access>, Refusal>>;
 
-fn changes(
-    root: &Element,
-    read: fn(&Element) -> Option<Result<Option<Access>, Refusal>>,
-) -> Result<Vec<Change>, Refusal> {
+fn changes(root: &Element, read: Reader) -> Result<Vec<Change>, Refusal> {
     let mut changes = Vec::new();
     for element in root.elements() {
         let Some(access) = read(element) else { continue };
