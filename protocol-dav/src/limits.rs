@@ -37,6 +37,8 @@ pub const PROPERTIES_MAX: usize = 256;
 pub const PROPERTY_MAX: usize = 64 * 1024;
 /// Dead properties of one resource.
 pub const DEAD_PROPERTIES_MAX: usize = 100;
+/// Octets of all dead properties of one resource: rows are read by the page, and each carries all of them along.
+pub const DEAD_OCTETS_MAX: usize = 128 * 1024;
 /// Hrefs of one multiget.
 pub const MULTIGET_MAX: usize = 10_000;
 /// Rows of one answer to a query or to sync-collection; more are cut off with `507` (RFC 6578 §3.6).
@@ -83,6 +85,10 @@ pub const INSTANCES_MAX: usize = 1_000;
 pub const EXPANDED_OCTETS_MAX: usize = 8 * 1024 * 1024;
 /// Steps of work that the expansion of one object may take: candidates looked at, of any rule.
 pub const EXPANSION_STEPS_MAX: u64 = 400_000;
+/// People that a collection is shared with.
+pub const SHAREES_MAX: usize = 100;
+/// Collections of others that are shared with somebody.
+pub const SHARED_WITH_MAX: usize = 100;
 /// Octets of a UID of a calendar object or a vCard.
 pub const UID_MAX: usize = 1_024;
 /// Busy periods that one answer lists, those that touch made one.

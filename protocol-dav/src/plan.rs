@@ -9,6 +9,7 @@ mod make;
 mod methods;
 mod place;
 mod proppatch;
+mod share;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use make::{Make, NewCollection};
 pub use methods::{DAV_CLASSES, allow, options};
 pub use place::{Delete, ObjectType, Put, Relocate, http_date, made, uid_conflict};
 pub use proppatch::{Proppatch, apply};
+pub use share::{Share, not_allowed, not_the_owners, unknown_sharee};
 
 use crate::headers::{self, Depth, Head, Preferences};
 use crate::limits;
@@ -30,6 +32,7 @@ use crate::refusal::{Condition, Refusal};
 use crate::request::{LockInfo, MakeBody, PropSet, ReportBody, Update};
 use crate::request::{bad, read};
 use crate::resource::Kind;
+use crate::xml::Element;
 use methods::Method;
 
 /// What a request comes to.
@@ -65,6 +68,8 @@ pub enum Plan {
     ScheduleOutbox(Path),
     /// Let anybody who knows its address read a calendar, or nobody any more.
     Publish(Publish),
+    /// Let others of the organisation read or change a collection, or no more.
+    Share(Share),
 }
 
 /// A POST of `CS:publish-calendar` or `CS:unpublish-calendar` to a calendar (the calendarserver.org extension for
@@ -159,7 +164,7 @@ enum Draft {
     Make { path: Path, calendar: bool, preconditions: Preconditions },
     Lock { path: Path, infinite: bool, preconditions: Preconditions, principal: Box<str>, timeout_secs: u64 },
     Report { path: Path, depth: Depth, prefer: Preferences, host: Box<str> },
-    Publish { path: Path, preconditions: Preconditions },
+    Post { path: Path, preconditions: Preconditions },
 }
 
 /// Reads the head of a request. Whose tree it is about is decided here: what belongs to another is answered as
@@ -247,7 +252,7 @@ fn draft(method: Method, head: &Head<'_>, path: Path) -> Result<Draft, Refusal> 
         }
         Method::Post if path.kind() == PathKind::Collection => {
             let preconditions = one(Change::Content)?;
-            Draft::Publish { path, preconditions }
+            Draft::Post { path, preconditions }
         }
         Method::Post => Draft::Ready(Plan::ScheduleOutbox(path)),
     })
@@ -318,21 +323,32 @@ impl Planner {
                 check_report(&path, depth, &body)?;
                 Plan::Report(Report { path, depth, body, prefer })
             }
-            Draft::Publish { path, preconditions } => {
-                let root = read(root.ok_or_else(needed)?)?;
-                let on = match root.name.parts() {
-                    (Namespace::CalendarServer, "publish-calendar") => true,
-                    (Namespace::CalendarServer, "unpublish-calendar") => false,
-                    _ => return Err(bad("a calendar is published or no longer published")),
-                };
-                Plan::Publish(Publish { path, on, preconditions })
+            Draft::Post { path, preconditions } => {
+                post(path, preconditions, &read(root.ok_or_else(needed)?)?)?
             }
         })
     }
 }
 
+/// What is posted to a collection.
+fn post(path: Path, preconditions: Preconditions, root: &Element) -> Result<Plan, Refusal> {
+    if let Some(share) = Share::of(root, &path, &preconditions) {
+        return Ok(Plan::Share(share?));
+    }
+    let on = match root.name.parts() {
+        (Namespace::CalendarServer, "publish-calendar") => true,
+        (Namespace::CalendarServer, "unpublish-calendar") => false,
+        _ => return Err(bad("a collection is shared, and a calendar is published or no longer published")),
+    };
+    if path.area() != Some(Area::Calendars) {
+        let refusal = Refusal::status(405, "an address book is not published");
+        return Err(Refusal { allow: Some(allow(&path)), ..refusal });
+    }
+    Ok(Plan::Publish(Publish { path, on, preconditions }))
+}
+
 /// A body of MKCOL that is not XML at all is of a type that is not understood (RFC 4918 §9.3).
-fn make_body(body: &[u8]) -> Result<crate::xml::Element, Refusal> {
+fn make_body(body: &[u8]) -> Result<Element, Refusal> {
     read(body).map_err(|refusal| match refusal.status.0 {
         400 if refusal.condition.is_none() => Refusal::status(415, "the body is not one of this method"),
         _ => refusal,

@@ -3,6 +3,7 @@
 mod acl;
 mod content;
 mod live;
+mod sharing;
 
 #[cfg(test)]
 mod tests;

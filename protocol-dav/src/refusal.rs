@@ -80,6 +80,8 @@ conditions! {
     PropfindFiniteDepth = Dav "propfind-finite-depth" 403,
     /// RFC 3744 §6.
     NeedPrivileges = Dav "need-privileges" 403,
+    /// draft-pot-webdav-resource-sharing §4.2.
+    ValidSharee = Dav "valid-sharee" 403,
     /// RFC 3744 §9.4.
     NumberOfMatchesWithinLimits = Dav "number-of-matches-within-limits" 507,
     /// RFC 3253 §3.6.

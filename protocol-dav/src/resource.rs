@@ -149,6 +149,42 @@ pub struct DeadProperty {
     pub fragment: Box<str>,
 }
 
+/// What somebody may do in a collection that is another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look at it.
+    Read,
+    /// Change what is in it, too.
+    ReadWrite,
+}
+
+/// Somebody with whom a collection is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharee {
+    /// Their canonical address.
+    pub address: Box<str>,
+    /// Their name; empty when none is known.
+    pub name: Box<str>,
+    /// What they may do.
+    pub access: Access,
+}
+
+/// Whether and how a resource is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing<'a> {
+    /// It is not.
+    None,
+    /// It is seen by its owner, who shares it, or what it is in, with these.
+    Owner(&'a [Sharee]),
+    /// It is seen by somebody it is shared with.
+    Sharee {
+        /// The canonical address of the owner.
+        owner: &'a str,
+        /// What who sees it may do.
+        access: Access,
+    },
+}
+
 /// A resource as storage has it.
 #[derive(Clone, Debug)]
 pub struct Resource<'a> {
@@ -180,6 +216,8 @@ pub struct Resource<'a> {
     pub dead: &'a [DeadProperty],
     /// Whether who sees it may only read it.
     pub read_only: bool,
+    /// With whom it is shared, or whose it is.
+    pub sharing: Sharing<'a>,
     /// Its content, when [`PropSet::wants_data`](crate::props::PropSet::wants_data) says that it is needed.
     pub data: Option<&'a str>,
 }
@@ -202,6 +240,7 @@ impl<'a> Resource<'a> {
             locks: &[],
             dead: &[],
             read_only: false,
+            sharing: Sharing::None,
             data: None,
         }
     }
@@ -209,6 +248,14 @@ impl<'a> Resource<'a> {
     /// Its canonical href.
     pub fn href(&self) -> String {
         self.path.href(self.kind.is_collection())
+    }
+
+    /// The canonical address of its owner, who need not be the one at whose place it is seen.
+    pub fn owner(&self) -> Option<&'a str> {
+        match self.sharing {
+            Sharing::Sharee { owner, .. } => Some(owner),
+            _ => self.path.owner(),
+        }
     }
 
     /// What a client has set under this name.

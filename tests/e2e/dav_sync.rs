@@ -286,3 +286,72 @@ fn the_caldav_library_makes_finds_changes_and_removes() {
         .python_ok("dav_library.py", &[&format!("http://127.0.0.1:{}/dav/", alice.port), &alice.address]);
     assert!(told.contains("all good"), "{told}");
 }
+
+/// Names and entity tags, in order.
+fn listing(who: &Person, collection: &str) -> Vec<(String, String)> {
+    let text = who.propfind(collection, "1", "<D:getetag/>");
+    let row = |row: &str| {
+        let href = between(row, "<D:href>", "</D:href>")?.to_owned();
+        Some((href, between(row, "<D:getetag>", "</D:getetag>").unwrap_or("").to_owned()))
+    };
+    let mut rows: Vec<_> = text.split("<D:response>").filter_map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn what_is_remembered_of_a_collection_is_what_is_there() {
+    let mut inbox = Inbox::started();
+    let alice = Person::new(&inbox, "alice");
+    let mut random = Random(20_261_128);
+    let path = |calendar: u64, name: u64| {
+        alice.cal(&format!("{}/{name}.ics", ["default", "second"][calendar as usize]))
+    };
+    assert_eq!(alice.status("MKCALENDAR", &alice.cal("second/"), &[], b""), 201);
+    let calendars = [alice.cal("default/"), alice.cal("second/")];
+    let mut tokens = calendars.clone().map(|calendar| alice.sync(&calendar, "").1);
+    for round in 0..6 {
+        let before = calendars.clone().map(|calendar| listing(&alice, &calendar));
+        for _ in 0..12 {
+            let (calendar, name) = (random.below(2), random.below(9));
+            let at = path(calendar, name);
+            match random.below(5) {
+                0 | 1 => {
+                    let text = event(&format!("{name}"), &random.below(1_000_000).to_string(), "");
+                    alice.ask("PUT", &at, &[], text.as_bytes());
+                }
+                2 => drop(alice.status("DELETE", &at, &[], b"")),
+                3 => {
+                    let to = format!("http://localhost{}", path(random.below(2), random.below(9)));
+                    alice.status("MOVE", &at, &[("Destination", &to)], b"");
+                }
+                _ => {
+                    let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><D:displayname>x</D:displayname></D:prop></D:set></D:propertyupdate>";
+                    alice.status("PROPPATCH", &at, &[], patch.as_bytes());
+                }
+            }
+            if random.below(3) == 0 {
+                listing(&alice, &calendars[calendar as usize]);
+            }
+        }
+        let remembered = calendars.clone().map(|calendar| listing(&alice, &calendar));
+        // What the token of before leads to is what is shown now.
+        for (n, calendar) in calendars.iter().enumerate() {
+            let (changes, token) = alice.sync(calendar, &tokens[n]);
+            for (href, etag) in
+                remembered[n].iter().filter(|row| !before[n].contains(row) && row.0 != *calendar)
+            {
+                assert!(
+                    changes.contains(href.as_str()) && changes.contains(etag.as_str()),
+                    "{round}: {href}: {changes}"
+                );
+            }
+            tokens[n] = token;
+        }
+        if round % 2 == 1 {
+            inbox.stop();
+            inbox.start();
+        }
+        assert_eq!(calendars.clone().map(|calendar| listing(&alice, &calendar)), remembered, "{round}");
+    }
+}

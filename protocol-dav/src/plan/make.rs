@@ -1,8 +1,7 @@
 //! MKCOL (RFC 4918 §9.3, RFC 5689) and MKCALENDAR (RFC 4791 §5.3.1).
 
 use super::methods::location;
-use super::proppatch::checked;
-use crate::limits;
+use super::proppatch::{checked, counted};
 use crate::name::Namespace;
 use crate::path::{Area, Path, PathKind};
 use crate::precondition::Preconditions;
@@ -66,9 +65,7 @@ impl Make {
             _ => return Err(location(&path)),
         };
         let properties = checked_all(&body.properties, calendar)?;
-        if properties.len() > limits::DEAD_PROPERTIES_MAX {
-            return Err(Refusal::status(507, "there are too many properties"));
-        }
+        counted(&properties)?;
         Ok(Make { path, collection, properties, preconditions })
     }
 

@@ -4,8 +4,8 @@ use crate::path::{Area, Path, PathKind};
 use crate::refusal::{Condition, Refusal, Response, Status};
 
 /// The compliance classes of the `DAV` field (RFC 4918 §10.1 and the RFCs that add to it).
-pub const DAV_CLASSES: &str =
-    "1, 2, 3, access-control, extended-mkcol, calendar-access, calendar-auto-schedule, addressbook";
+pub const DAV_CLASSES: &str = "1, 2, 3, access-control, extended-mkcol, calendar-access, calendar-auto-schedule, addressbook, \
+     calendarserver-sharing, resource-sharing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
@@ -55,7 +55,7 @@ const SETTABLE: &str = "OPTIONS, PROPFIND, PROPPATCH, REPORT";
 const OUTBOX: &str = "OPTIONS, PROPFIND, POST, REPORT";
 const CALENDAR: &str =
     "OPTIONS, DELETE, COPY, MOVE, MKCOL, MKCALENDAR, POST, PROPFIND, PROPPATCH, LOCK, UNLOCK, REPORT";
-const BOOK: &str = "OPTIONS, DELETE, COPY, MOVE, MKCOL, PROPFIND, PROPPATCH, LOCK, UNLOCK, REPORT";
+const BOOK: &str = "OPTIONS, DELETE, COPY, MOVE, MKCOL, POST, PROPFIND, PROPPATCH, LOCK, UNLOCK, REPORT";
 const OBJECT: &str = "OPTIONS, GET, HEAD, PUT, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK, REPORT";
 const INBOX_OBJECT: &str = "OPTIONS, GET, HEAD, DELETE, PROPFIND, REPORT";
 const FILES_HOME: &str = "OPTIONS, PROPFIND, PROPPATCH, LOCK, UNLOCK, REPORT";

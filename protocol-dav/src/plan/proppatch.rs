@@ -104,8 +104,15 @@ pub fn apply(
             (None, None) => {}
         }
     }
-    if properties.len() > limits::DEAD_PROPERTIES_MAX {
+    counted(&properties)?;
+    Ok(properties)
+}
+
+/// Refuses more properties than a resource may have (RFC 4918 §9.2.1: 507).
+pub(super) fn counted(properties: &[DeadProperty]) -> Result<(), Refusal> {
+    let octets: usize = properties.iter().map(|property| property.fragment.len()).sum();
+    if properties.len() > limits::DEAD_PROPERTIES_MAX || octets > limits::DEAD_OCTETS_MAX {
         return Err(Refusal::status(507, "the resource would have too many properties"));
     }
-    Ok(properties)
+    Ok(())
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::headers::Depth;
 use crate::precondition::{Current, State};
 use crate::refusal::Status;
-use crate::resource::{Components, DeadProperty, Resource};
+use crate::resource::{Access, Components, DeadProperty, Resource};
 
 const ME: &str = "a@h.example";
 
@@ -25,6 +25,58 @@ fn a_calendar_is_published_by_a_post() {
     assert_eq!(plan(calendar, "").unwrap_err().status, Status(400));
     assert_eq!(plan("/dav/card/a@h.example/c/", &body("publish-calendar")).unwrap_err().status, Status(405));
     assert_eq!(plan("/dav/cal/b@h.example/c/", &body("publish-calendar")).unwrap_err().status, Status(404));
+}
+
+#[test]
+fn a_collection_is_shared_by_a_post() {
+    let shared = |target: &str, body: &str| match planned("POST", target, &[], body)? {
+        Plan::Share(share) => Ok(share.changes),
+        other => panic!("{other:?}"),
+    };
+    let spaces = "xmlns:D=\"DAV:\" xmlns:S=\"http://calendarserver.org/ns/\"";
+    let calendar_server = |inside: &str| format!("<S:share {spaces}>{inside}</S:share>");
+    let draft = |inside: &str| format!("<D:share-resource {spaces}>{inside}</D:share-resource>");
+    let sharee = |href: &str, access: &str| {
+        format!("<D:sharee><D:href>{href}</D:href><D:share-access>{access}</D:share-access></D:sharee>")
+    };
+    let (book, b) = ("/dav/card/a@h.example/c/", "<D:href>mailto:B@h.example</D:href>");
+    let of = |access| Ok(vec![("b@h.example".into(), access)]);
+    for (body, access) in [
+        (calendar_server(&format!("<S:set>{b}<S:read-write/></S:set>")), Some(Access::ReadWrite)),
+        (
+            calendar_server(&format!("<S:set>{b}<S:common-name>B</S:common-name><S:read/></S:set>")),
+            Some(Access::Read),
+        ),
+        (calendar_server(&format!("<S:set>{b}</S:set>")), Some(Access::Read)),
+        (calendar_server(&format!("<S:remove>{b}</S:remove>")), None),
+        (draft(&sharee("/dav/principals/b@h.example/", "<D:read/>")), Some(Access::Read)),
+        (draft(&sharee("mailto:b@h.example", "<D:read-write/>")), Some(Access::ReadWrite)),
+        (draft(&sharee("mailto:b@h.example", "<D:no-access/>")), None),
+    ] {
+        assert_eq!(shared(book, &body), of(access), "{body}");
+        assert_eq!(shared("/dav/cal/a@h.example/c/", &body), of(access), "{body}");
+    }
+    for (body, status) in [
+        (calendar_server(""), 400),
+        (calendar_server("<S:set><S:read/></S:set>"), 400),
+        (calendar_server("<S:set><D:href>https://h.example/b</D:href><S:read/></S:set>"), 403),
+        (draft(&sharee("mailto:b@h.example", "")), 400),
+        (draft(&sharee("mailto:b@h.example", "<D:read/><D:no-access/>")), 400),
+        (draft(&sharee("mailto:b@h.example", "<D:read/>").repeat(limits::SHAREES_MAX + 1)), 507),
+    ] {
+        assert_eq!(code(shared(book, &body)), status, "{body}");
+    }
+    assert!(
+        shared(book, &draft(&sharee("mailto:b@h.example", "<D:read/>").repeat(limits::SHAREES_MAX))).is_ok()
+    );
+    let body = calendar_server(&format!("<S:set>{b}</S:set>"));
+    for (target, status) in [
+        ("/dav/cal/b@h.example/c/", 404),
+        ("/dav/files/a@h.example/c/", 405),
+        ("/dav/cal/a@h.example/inbox/", 405),
+    ] {
+        assert_eq!(code(shared(target, &body)), status, "{target}");
+    }
 }
 
 fn planner(method: &str, target: &str, fields: &[(&str, &str)]) -> Result<Planner, Refusal> {
@@ -246,6 +298,14 @@ fn property_changes_are_all_or_none() {
     let one_more = patch(&set("<y/>"));
     assert_eq!(code(apply(&many, &one_more.updates)), 507);
     assert!(apply(&many[1..], &one_more.updates).is_ok());
+    let short = patch(&set("<y></y>"));
+    let added = short.updates[0].1.as_ref().unwrap().fragment.len();
+    let of = |octets: usize| {
+        let name = crate::name::Name::dav("long");
+        DeadProperty { name, fragment: "x".repeat(octets - added).into() }
+    };
+    assert!(apply(&[of(limits::DEAD_OCTETS_MAX)], &short.updates).is_ok());
+    assert_eq!(code(apply(&[of(limits::DEAD_OCTETS_MAX + 1)], &short.updates)), 507);
 }
 
 #[test]

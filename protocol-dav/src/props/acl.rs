@@ -1,10 +1,47 @@
-//! Access control as clients look at it (RFC 3744): who owns a tree may do everything in it, nobody else anything.
+//! Access control as clients look at it (RFC 3744): who owns a tree may do everything in it, and those with whom a
+//! collection is shared what they were allowed.
 
-use crate::resource::{Kind, Resource};
+use super::Viewer;
+use crate::path::{Area, Path};
+use crate::resource::{Access, Kind, Resource, Sharing};
+use crate::xml::text_element;
 
-/// The privileges of who sees a resource at all, which is its owner.
+/// The privileges of somebody with whom a resource is shared. How the collection is called and coloured where they
+/// see it is theirs.
+fn privileges_of_sharee(resource: &Resource<'_>, access: Access) -> &'static [&'static str] {
+    match (access, resource.kind.is_collection()) {
+        (Access::Read, false) => &["D:read", "D:read-acl", "D:read-current-user-privilege-set"],
+        (Access::Read, true) => {
+            &["D:read", "D:write-properties", "D:read-acl", "D:read-current-user-privilege-set"]
+        }
+        (Access::ReadWrite, _) => &[
+            "D:read",
+            "D:write",
+            "D:write-properties",
+            "D:write-content",
+            "D:bind",
+            "D:unbind",
+            "D:read-acl",
+            "D:read-current-user-privilege-set",
+        ],
+    }
+}
+
+/// The privileges of who sees a resource at all: its owner, or somebody it is shared with.
 pub(super) fn privileges(resource: &Resource<'_>, out: &mut String) -> bool {
-    let own: &[&str] = match resource.kind {
+    let own = match resource.sharing {
+        Sharing::Sharee { access, .. } => privileges_of_sharee(resource, access),
+        _ => privileges_of_owner(resource),
+    };
+    let free_busy: &[&str] = if resource.kind == Kind::Calendar { &["C:read-free-busy"] } else { &[] };
+    for privilege in own.iter().chain(free_busy) {
+        out.push_str(&format!("<D:privilege><{privilege}/></D:privilege>"));
+    }
+    true
+}
+
+fn privileges_of_owner(resource: &Resource<'_>) -> &'static [&'static str] {
+    match resource.kind {
         _ if resource.read_only => &["D:read", "D:read-acl", "D:read-current-user-privilege-set"],
         Kind::Above => &["D:read", "D:read-current-user-privilege-set"],
         Kind::ScheduleInbox => &[
@@ -39,12 +76,7 @@ pub(super) fn privileges(resource: &Resource<'_>, out: &mut String) -> bool {
             "D:read-acl",
             "D:read-current-user-privilege-set",
         ],
-    };
-    let free_busy: &[&str] = if resource.kind == Kind::Calendar { &["C:read-free-busy"] } else { &[] };
-    for privilege in own.iter().chain(free_busy) {
-        out.push_str(&format!("<D:privilege><{privilege}/></D:privilege>"));
     }
-    true
 }
 
 /// A privilege and what it is for.
@@ -106,13 +138,28 @@ pub(super) fn supported(out: &mut String) -> bool {
     true
 }
 
-/// One entry, which nobody can change.
-pub(super) fn acl(resource: &Resource<'_>, out: &mut String) -> bool {
+/// What its owner may do, and what those may with whom it is shared; it is changed by sharing. Who is not the owner sees
+/// what concerns themselves.
+pub(super) fn acl(resource: &Resource<'_>, viewer: Viewer<'_>, out: &mut String) -> bool {
     if resource.path.owner().is_some() {
         out.push_str(
             "<D:ace><D:principal><D:property><D:owner/></D:property></D:principal>\
              <D:grant><D:privilege><D:all/></D:privilege></D:grant><D:protected/></D:ace>",
         );
     }
+    match resource.sharing {
+        Sharing::None => {}
+        Sharing::Owner(sharees) => sharees.iter().for_each(|sharee| ace(&sharee.address, sharee.access, out)),
+        Sharing::Sharee { access, .. } => ace(viewer.principal, access, out),
+    }
     true
+}
+
+fn ace(address: &str, access: Access, out: &mut String) {
+    out.push_str("<D:ace><D:principal>");
+    text_element("D:href", &Path::home(Area::Principals, address).href(true), out);
+    let write = if access == Access::ReadWrite { "<D:privilege><D:write/></D:privilege>" } else { "" };
+    out.push_str(&format!(
+        "</D:principal><D:grant><D:privilege><D:read/></D:privilege>{write}</D:grant><D:protected/></D:ace>"
+    ));
 }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{Viewer, acl};
+use super::{Viewer, acl, sharing};
 use crate::limits;
 use crate::lock::write_active_lock;
 use crate::name::{Name, Namespace};
 use crate::path::{Area, Path};
 use crate::plan::{content_type, http_date};
 use crate::request::Collation;
-use crate::resource::{Kind, Resource};
+use crate::resource::{Kind, Resource, Sharing};
 use crate::xml::{escape_text, text_element};
 
 /// In which answers a property stands.
@@ -105,6 +105,10 @@ live! {
     CardMaxSize = CardDav "CR:max-resource-size" Named,
     Ctag = CalendarServer "CS:getctag" Named,
     EmailAddressSet = CalendarServer "CS:email-address-set" Named,
+    AllowedSharingModes = CalendarServer "CS:allowed-sharing-modes" Named,
+    Invite = CalendarServer "CS:invite" Named,
+    ShareAccess = Dav "D:share-access" Named,
+    DavInvite = Dav "D:invite" Named,
 }
 
 impl Live {
@@ -134,14 +138,14 @@ pub(super) fn write(live: Live, resource: &Resource<'_>, viewer: Viewer<'_>, out
         None => false,
     };
     match live {
-        Live::Owner => match resource.path.owner() {
+        Live::Owner => match resource.owner() {
             Some(owner) => home(Area::Principals, owner, out),
             None => false,
         },
         Live::CurrentUserPrincipal => home(Area::Principals, viewer.principal, out),
         Live::CurrentUserPrivilegeSet => acl::privileges(resource, out),
         Live::SupportedPrivilegeSet => acl::supported(out),
-        Live::Acl => acl::acl(resource, out),
+        Live::Acl => acl::acl(resource, viewer, out),
         Live::AclRestrictions => literal("<D:grant-only/><D:no-invert/>", out),
         Live::InheritedAclSet => true,
         Live::PrincipalCollectionSet => literal("<D:href>/dav/principals/</D:href>", out),
@@ -165,6 +169,10 @@ pub(super) fn write(live: Live, resource: &Resource<'_>, viewer: Viewer<'_>, out
             };
             in_principal(&address, out)
         }
+        Live::AllowedSharingModes => sharing::modes(resource, out),
+        Live::Invite => sharing::invite(resource, viewer, out),
+        Live::ShareAccess => sharing::access(resource, out),
+        Live::DavInvite => sharing::dav_invite(resource, viewer, out),
         _ => write_own(live, resource, viewer, out),
     }
 }
@@ -188,7 +196,8 @@ fn write_own(live: Live, resource: &Resource<'_>, viewer: Viewer<'_>, out: &mut 
             true
         }
         Live::SupportedLock => {
-            for scope in ["exclusive", "shared"].iter().filter(|_| kind.is_lockable()) {
+            let is_own = !matches!(resource.sharing, Sharing::Sharee { .. });
+            for scope in ["exclusive", "shared"].iter().filter(|_| kind.is_lockable() && is_own) {
                 let _ = write!(
                     out,
                     "<D:lockentry><D:lockscope><D:{scope}/></D:lockscope>\
@@ -197,7 +206,7 @@ fn write_own(live: Live, resource: &Resource<'_>, viewer: Viewer<'_>, out: &mut 
             }
             true
         }
-        Live::ResourceType => literal(resource_type(kind), out),
+        Live::ResourceType => literal(resource_type(kind), out) && sharing::resource_type(resource, out),
         Live::SyncToken | Live::Ctag => resource.sync.is_some_and(|token| text(&token.to_string(), out)),
         Live::QuotaAvailable => resource.quota.is_some_and(|quota| text(&quota.available.to_string(), out)),
         Live::QuotaUsed => resource.quota.is_some_and(|quota| text(&quota.used.to_string(), out)),
@@ -207,7 +216,11 @@ fn write_own(live: Live, resource: &Resource<'_>, viewer: Viewer<'_>, out: &mut 
             }
             _ => false,
         },
-        Live::ScheduleCalendarTransp => kind == Kind::Calendar && literal("<C:opaque/>", out),
+        Live::ScheduleCalendarTransp => {
+            // What others do makes nobody busy.
+            let is_own = !matches!(resource.sharing, Sharing::Sharee { .. });
+            kind == Kind::Calendar && literal(if is_own { "<C:opaque/>" } else { "<C:transparent/>" }, out)
+        }
         Live::SupportedComponents => calendars && components(resource, out),
         Live::SupportedCalendarData => {
             calendars && literal("<C:calendar-data content-type=\"text/calendar\" version=\"2.0\"/>", out)

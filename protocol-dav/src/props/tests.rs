@@ -2,7 +2,7 @@ use super::*;
 use crate::lock::LockRequest;
 use crate::multistatus::Multistatus;
 use crate::path::Path;
-use crate::resource::{Components, DeadProperty, Kind, Quota, SyncToken};
+use crate::resource::{Access, Components, DeadProperty, Kind, Quota, Sharee, Sharing, SyncToken};
 use crate::xml::{Element, parse};
 
 const ME: &str = "a@h.example";
@@ -219,4 +219,55 @@ fn the_end_of_an_answer() {
     assert!(responses[0].child(&Namespace::Dav, "status").unwrap().text().contains("404"));
     assert!(responses[1].child(&Namespace::Dav, "status").unwrap().text().contains("507"));
     assert!(SyncToken::parse(&root.child(&Namespace::Dav, "sync-token").unwrap().text()).is_some());
+}
+
+#[test]
+fn sharing_is_told_as_it_is() {
+    let path = Path::parse("/dav/cal/b@h.example/x/", "").unwrap();
+    let told = |sharing: Sharing<'_>, principal: &str, property: &str| {
+        let resource = Resource { sharing, ..Resource::new(&path, Kind::Calendar) };
+        let name = match property.strip_prefix("CS:") {
+            Some(local) => Name::new(Namespace::CalendarServer, local),
+            None => Name::dav(property),
+        };
+        let props = PropSet::Some(vec![PropertyRequest { name, data: None }]);
+        let viewer = Viewer { principal, now: Timestamp(0), zone: &Zone::Utc };
+        let mut out = String::new();
+        write_propstats(&props, &resource, viewer, false, &mut out);
+        out
+    };
+    let sharees = [
+        Sharee { address: "b@h.example".into(), name: "B & C".into(), access: Access::Read },
+        Sharee { address: "c@h.example".into(), name: "".into(), access: Access::ReadWrite },
+    ];
+    let owner = Sharing::Owner(&sharees);
+    let reader = Sharing::Sharee { owner: "a@h.example", access: Access::Read };
+    let writer = Sharing::Sharee { owner: "a@h.example", access: Access::ReadWrite };
+    for (sharing, property, has, has_not) in [
+        (Sharing::None, "resourcetype", "<C:calendar/>", "shared"),
+        (owner, "resourcetype", "<CS:shared-owner/>", "<CS:shared/>"),
+        (reader, "resourcetype", "<CS:shared/>", "shared-owner"),
+        (Sharing::None, "share-access", "<D:not-shared/>", "owner"),
+        (owner, "share-access", "<D:shared-owner/>", "read"),
+        (reader, "share-access", "<D:read/>", "write"),
+        (writer, "share-access", "<D:read-write/>", "<D:read/>"),
+        (Sharing::None, "CS:invite", "404", "CS:user"),
+        (owner, "CS:invite", "<CS:common-name>B &amp; C</CS:common-name>", "404"),
+        (reader, "CS:invite", "mailto:b@h.example", "c@h.example"),
+        (owner, "invite", "mailto:c@h.example", "404"),
+        (owner, "CS:allowed-sharing-modes", "<CS:can-be-shared/>", "404"),
+        (reader, "CS:allowed-sharing-modes", "404", "can-be"),
+        (reader, "owner", "/dav/principals/a@h.example/", "b@h.example"),
+        (reader, "current-user-privilege-set", "<D:read/>", "<D:write/>"),
+        (reader, "current-user-privilege-set", "<D:write-properties/>", "<D:all/>"),
+        (writer, "current-user-privilege-set", "<D:write/>", "<D:all/>"),
+        (Sharing::None, "current-user-privilege-set", "<D:all/>", "404"),
+        (owner, "acl", "/dav/principals/c@h.example/", "404"),
+        (reader, "acl", "/dav/principals/b@h.example/", "c@h.example"),
+        (Sharing::None, "supportedlock", "<D:exclusive/>", "404"),
+        (writer, "supportedlock", "<D:supportedlock/>", "exclusive"),
+    ] {
+        let text = told(sharing, "b@h.example", property);
+        assert!(text.contains(has) && !text.contains(has_not), "{sharing:?} {property}: {text}");
+    }
 }

@@ -161,7 +161,7 @@ impl Store {
                 Ok(plan::made(false, None, None))
             }
             Plan::Report(report) => self.report(&report),
-            Plan::ScheduleOutbox(_) | Plan::Publish(_) => {
+            Plan::ScheduleOutbox(_) | Plan::Publish(_) | Plan::Share(_) => {
                 Err(Refusal::status(501, "this store schedules and publishes nothing"))
             }
         }

@@ -70,7 +70,7 @@ fn virtual_node(session: &Session, path: Path, key: (DavTable, u64, u64), kind: 
     let key = session.tree.key(table, parent, path.name().unwrap_or(""));
     let row =
         DavNode { key, id, changed: 0, members: None, size: 0, object: None, uid: None, meta: Vec::new() };
-    Node { path, kind, row, meta: Meta::default(), dead: Vec::new(), read_only: true }
+    Node { read_only: true, ..Node::new(path, kind, row, Meta::default()) }
 }
 
 fn card(mailbox: &Mailbox) -> String {

@@ -1,5 +1,6 @@
-//! Scheduling messages by mail (RFC 6047): what changes have left to be sent is composed, signed as whatever else leaves
-//! here, and queued. A mail has one identity however often it is tried, so that it is queued once.
+//! What changes have left to be done. Scheduling messages by mail (RFC 6047) are composed, signed as whatever else leaves
+//! here, and queued: a mail has one identity however often it is tried, so that it is queued once. And what was in a
+//! large collection that is gone is removed, little by little.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use protocol_core::Timestamp;
 use protocol_core::message::{Edit, Flags, Scanner};
 use protocol_smtp::trace::{Received, With};
+use serde::{Deserialize, Serialize};
 use storage::{
-    Accept, DavMail, Error, Id, JobId, JobRecipient, Mailbox, MessageId, NewJob, Queued, Refusal, Spool,
+    Accept, DavDraft, DavMail, DavTable, Error, Id, JobId, JobRecipient, Mailbox, MessageId, NewJob, Queued,
+    Refusal, Spool,
 };
 
+use super::fault::Fault;
 use super::schedule::KeptMail;
 use crate::app::App;
 use crate::signing::sign_spooled;
@@ -28,6 +32,38 @@ const MANY: usize = 100;
 const LINE: usize = 57;
 /// The same of an encoded word (RFC 2047 §2).
 const WORD: usize = 42;
+
+/// Resources that are removed at once, and how long those that change the same tree have it then for themselves.
+const REMOVED_AT_ONCE: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What was in a collection that is gone, and that nobody gets at any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unreachable {
+    table: String,
+    collection: u64,
+}
+
+/// What a change has left to be done.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Waiting {
+    Removal(Unreachable),
+    Mail(KeptMail),
+}
+
+impl Unreachable {
+    /// What is kept in this table of a collection of this number.
+    pub fn new(table: DavTable, collection: u64) -> Unreachable {
+        Unreachable { table: table.name().to_owned(), collection }
+    }
+
+    /// Has it removed after a change.
+    pub fn keep(&self, draft: &mut DavDraft) -> Result<(), Fault> {
+        let json = serde_json::to_vec(self).map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(draft.mail(&json)?)
+    }
+}
 
 /// Sends what waits, now and then.
 pub async fn run(app: Arc<App>) {
@@ -46,23 +82,63 @@ pub async fn send_waiting(app: &App) {
             return;
         }
     };
+    let mut removals = Vec::new();
     for mail in mails {
-        if let Err(error) = send(app, &mail).await {
-            tracing::warn!(%error, mailbox = %mail.mailbox, "a scheduling message cannot be sent yet");
+        match open(app, &mail).await {
+            Ok((mailbox, Waiting::Removal(what))) => removals.push((mail, mailbox, what)),
+            Ok((mailbox, Waiting::Mail(kept))) => {
+                if let Err(error) = send(app, &mail, &mailbox, &kept).await {
+                    tracing::warn!(%error, mailbox = %mail.mailbox, "a scheduling message cannot be sent yet");
+                }
+            }
+            Err(error) => tracing::warn!(%error, mailbox = %mail.mailbox, "a row of a tree cannot be read"),
+        }
+    }
+    // Nobody waits for these.
+    for (mail, mailbox, what) in removals {
+        if let Err(fault) = remove(app, &mail, &mailbox, &what).await {
+            tracing::warn!(?fault, mailbox = %mail.mailbox, "what was in a collection cannot be removed yet");
         }
     }
 }
 
-async fn send(app: &App, mail: &DavMail) -> storage::Result<()> {
+async fn open(app: &App, mail: &DavMail) -> storage::Result<(Mailbox, Waiting)> {
     let mailbox = app.storage.store().mailbox(mail.mailbox).await?;
     let tree = app.storage.dav(&mailbox).await?;
-    let kept: KeptMail = serde_json::from_slice(&tree.open_mail(mail)?)
-        .map_err(|_| Error::Corrupt(format!("a scheduling message of {}", mail.mailbox)))?;
+    let waiting = serde_json::from_slice(&tree.open_mail(mail)?)
+        .map_err(|_| Error::Corrupt(format!("what is to be done for {}", mail.mailbox)))?;
+    Ok((mailbox, waiting))
+}
+
+/// Removes what was in a collection; what is in collections in it comes afterwards.
+async fn remove(app: &App, mail: &DavMail, mailbox: &Mailbox, what: &Unreachable) -> Result<(), Fault> {
+    let table = DavTable::of(&what.table).ok_or_else(|| Error::Corrupt("a table of a tree".into()))?;
+    loop {
+        let tree = app.storage.dav(mailbox).await?;
+        let rows = tree.members(table, what.collection, None, REMOVED_AT_ONCE).await?;
+        let mut draft = tree.draft();
+        for row in &rows {
+            draft.remove(row.key, None)?;
+            if row.members.is_some() {
+                Unreachable::new(table, row.id).keep(&mut draft)?;
+            }
+        }
+        if rows.is_empty() {
+            draft.mail_sent(mail.number);
+        }
+        if app.storage.dav_commit(vec![draft], None).await? && rows.is_empty() {
+            return Ok(());
+        }
+        Timer::after(PAUSE).await;
+    }
+}
+
+async fn send(app: &App, mail: &DavMail, mailbox: &Mailbox, kept: &KeptMail) -> storage::Result<()> {
     let number = mail.number.to_be_bytes();
     let tag = app.storage.keys().tag("dav mail", &[&mail.mailbox.0.0, &number]);
     let mut id = [0; 16];
     id.copy_from_slice(&tag[..16]);
-    match queue(app, &mailbox, &kept, MessageId(Id(id)), &tag).await {
+    match queue(app, mailbox, kept, MessageId(Id(id)), &tag).await {
         Ok(()) => {}
         // It was queued before, and its row was not removed.
         Err(Error::Refused(Refusal::Exists(_))) => {}
@@ -70,7 +146,7 @@ async fn send(app: &App, mail: &DavMail) -> storage::Result<()> {
         Err(error) => return Err(error),
     }
     loop {
-        let mut draft = app.storage.dav(&mailbox).await?.draft();
+        let mut draft = app.storage.dav(mailbox).await?.draft();
         draft.mail_sent(mail.number);
         if app.storage.dav_commit(vec![draft], None).await? {
             return Ok(());

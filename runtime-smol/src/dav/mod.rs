@@ -14,6 +14,8 @@ mod read;
 mod rows;
 mod schedule;
 mod session;
+mod share;
+mod views;
 mod write;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::task;
 use fault::Fault;
 pub use mail::run as send_mails;
 use session::Session;
+use views::Views;
 use write::{Content, Decision};
 
 /// Octets of a body that are read at a time.
@@ -67,12 +70,14 @@ impl From<Response> for Answer {
 pub struct Dav {
     app: Arc<App>,
     stripes: Vec<Mutex<()>>,
+    views: Arc<Views>,
 }
 
 impl Dav {
     /// Of a server.
     pub fn new(app: Arc<App>) -> Arc<Dav> {
-        Arc::new(Dav { app, stripes: (0..STRIPES).map(|_| Mutex::new(())).collect() })
+        let stripes = (0..STRIPES).map(|_| Mutex::new(())).collect();
+        Arc::new(Dav { app, stripes, views: Arc::default() })
     }
 
     /// Whether a path is answered here.
@@ -176,16 +181,17 @@ impl Dav {
         let mut planner = plan::plan(head)?;
         let content = self.content(&mut planner, mailbox, announced, &mut body).await?;
         let storage = &self.app.storage;
-        match planner.finish()? {
+        let plan = planner.finish()?;
+        match plan {
             Plan::Options(path) => Ok(plan::options(&path).into()),
-            Plan::Propfind(propfind) => {
-                let session = Session::open(storage, mailbox).await?;
-                read::propfind(storage, session, propfind).await
-            }
-            Plan::Get(get) => read::get(Session::open(storage, mailbox).await?, &get).await,
-            Plan::Report(report) => {
-                let session = Session::open(storage, mailbox).await?;
-                read::report(storage, session, report).await
+            Plan::Propfind(_) | Plan::Get(_) | Plan::Report(_) => {
+                let session = share::open(storage, &self.views, mailbox, &plan).await?;
+                match plan {
+                    Plan::Propfind(propfind) => read::propfind(storage, session, propfind).await,
+                    Plan::Report(report) => read::report(storage, session, report).await,
+                    Plan::Get(get) => read::get(session, &get).await,
+                    _ => Err(Refusal::not_found().into()),
+                }
             }
             Plan::ScheduleOutbox(_) => {
                 let Content::Object(octets) = &content else { return Err(Refusal::not_found().into()) };
@@ -280,10 +286,12 @@ impl Dav {
         content: &Content,
     ) -> Result<Answer, Fault> {
         for _ in 0..TRIES_MAX {
-            let session = Session::open(&self.app.storage, mailbox).await?;
+            let session = share::open(&self.app.storage, &self.views, mailbox, plan).await?;
             let Decision { answer, drafts } = self.decide(&session, base, plan, content).await?;
             let has_mail = drafts.iter().any(DavDraft::has_mail);
+            let effects = drafts.iter().map(DavDraft::effect).collect();
             if drafts.is_empty() || self.app.storage.dav_commit(drafts, content.file()).await? {
+                self.views.apply(effects);
                 if has_mail {
                     let app = self.app.clone();
                     task::spawn(async move { mail::send_waiting(&app).await }).detach();
@@ -310,8 +318,10 @@ impl Dav {
             Plan::Copy(relocate) => write::relocate(session, relocate, false).await,
             Plan::Move(relocate) => write::relocate(session, relocate, true).await,
             Plan::Lock(lock) => write::lock(session, lock).await,
+            Plan::Refresh(_) | Plan::Unlock(_) if session.is_lent() => Err(plan::not_allowed().into()),
             Plan::Refresh(refresh) => write::refresh(session, refresh),
             Plan::Unlock(unlock) => write::unlock(session, unlock),
+            Plan::Share(share) => share::share(app, session, share).await,
             Plan::Publish(publish) => publish::publish(&app.storage, session, publish, base).await,
             _ => Err(Refusal::status(501, "this is not done here").into()),
         }

@@ -1,13 +1,17 @@
 //! What a node of a tree says, and how storage keeps it.
 
+use std::sync::Arc;
+
 use protocol_core::Timestamp;
 use protocol_dav::ical::Index;
 use protocol_dav::lock::ActiveLock;
 use protocol_dav::name::{Name, Namespace};
 use protocol_dav::path::{Area, Path};
-use protocol_dav::resource::{Components, DeadProperty, Kind, Quota, Resource, SyncToken};
+use protocol_dav::resource::{
+    Access, Components, DeadProperty, Kind, Quota, Resource, Sharee, Sharing, SyncToken,
+};
 use serde::{Deserialize, Serialize};
-use storage::{DavMembers, DavNode, DavTable};
+use storage::{DavMembers, DavNode, DavTable, Mailbox};
 
 use super::fault::Fault;
 
@@ -38,7 +42,66 @@ pub struct Meta {
     recurring: bool,
     /// Of a calendar that anybody may read who knows its address: the number that the address was made with.
     pub public: Option<u64>,
+    /// Of a collection: with whom it is shared.
+    pub shares: Vec<ShareRow>,
+    /// Of a place for a collection of somebody else: which.
+    pub mount: Option<Mount>,
     dead: Vec<Dead>,
+}
+
+/// Somebody with whom a collection is shared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShareRow {
+    /// The ID of their mailbox.
+    pub mailbox: String,
+    /// Its address.
+    pub address: String,
+    name: String,
+    write: bool,
+}
+
+impl ShareRow {
+    /// Somebody, and what they may do.
+    pub fn of(mailbox: &Mailbox, access: Access) -> ShareRow {
+        ShareRow {
+            mailbox: mailbox.id.to_string(),
+            address: mailbox.address.clone(),
+            name: mailbox.name.clone(),
+            write: access == Access::ReadWrite,
+        }
+    }
+
+    /// What they may do.
+    pub fn access(&self) -> Access {
+        if self.write { Access::ReadWrite } else { Access::Read }
+    }
+}
+
+/// Which collection of somebody else is shown at a place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// The ID of their mailbox.
+    pub mailbox: String,
+    /// The number of the collection.
+    pub collection: u64,
+    /// What it was called when it was shared.
+    pub name: String,
+}
+
+impl Mount {
+    /// Whether both are of one collection.
+    pub fn is_of(&self, other: &Mount) -> bool {
+        self.mailbox == other.mailbox && self.collection == other.collection
+    }
+}
+
+/// Whose collection somebody sees with whom it is shared, and what they may do in it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The owner's canonical address.
+    pub owner: String,
+    /// What they may do.
+    pub access: Access,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,6 +145,10 @@ pub struct Node {
     pub dead: Vec<DeadProperty>,
     /// Whether it may only be read.
     pub read_only: bool,
+    /// With whom its owner, who sees it, shares it or what it is in.
+    pub sharees: Arc<[Sharee]>,
+    /// When it is shared with who sees it: whose it is.
+    pub seen: Option<Arc<Seen>>,
 }
 
 impl Node {
@@ -95,7 +162,28 @@ impl Node {
             fragment: dead.fragment.as_str().into(),
         };
         let dead = meta.dead.iter().map(property).collect();
-        Ok(Node { path, kind: kind.ok_or_else(damaged)?, row, meta, dead, read_only: false })
+        let sharees = meta.shares.iter().map(|row| Sharee {
+            address: row.address.as_str().into(),
+            name: row.name.as_str().into(),
+            access: row.access(),
+        });
+        let sharees = sharees.collect();
+        Ok(Node { dead, sharees, ..Node::new(path, kind.ok_or_else(damaged)?, row, meta) })
+    }
+
+    /// Without properties that clients have set, and not shared.
+    pub fn new(path: Path, kind: Kind, row: DavNode, meta: Meta) -> Node {
+        Node { path, kind, row, meta, dead: Vec::new(), read_only: false, sharees: Arc::from([]), seen: None }
+    }
+
+    /// As [`Node::share_with`], but what is in a home is shared by itself.
+    pub fn share_with_members(&self, member: Node) -> Node {
+        if self.kind == Kind::Home { member } else { self.share_with(member) }
+    }
+
+    /// What is in this collection is shared as it is.
+    pub fn share_with(&self, member: Node) -> Node {
+        Node { sharees: self.sharees.clone(), seen: self.seen.clone(), ..member }
     }
 
     /// A member of a collection, from its row.
@@ -179,10 +267,15 @@ impl Node {
             modified: Timestamp(self.meta.modified),
             components: self.components(),
             sync: self.sync(),
-            quota: quota.filter(|_| self.kind.is_collection()),
+            quota: quota.filter(|_| self.kind.is_collection() && self.seen.is_none()),
             locks,
             dead: &self.dead,
             read_only: self.read_only,
+            sharing: match &self.seen {
+                Some(seen) => Sharing::Sharee { owner: &seen.owner, access: seen.access },
+                None if self.sharees.is_empty() => Sharing::None,
+                None => Sharing::Owner(&self.sharees),
+            },
             data,
             ..Resource::new(&self.path, self.kind)
         }

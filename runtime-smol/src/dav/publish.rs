@@ -83,6 +83,9 @@ pub async fn publish(
 ) -> Result<Decision, Fault> {
     let mut node = session.must_find(&publish.path).await?;
     session.check(&publish.preconditions).await?;
+    if node.meta.mount.is_some() {
+        return Err(plan::not_allowed().into());
+    }
     let mut draft = session.tree.draft();
     node.dead.retain(|property| property.name != name());
     node.meta.public = None;
@@ -137,17 +140,20 @@ pub async fn answer(storage: &Storage, method: &str, path: &str) -> Result<Answe
             let page = session.members(&calendar, after).await.map_err(failed)?;
             let Some(last) = page.last() else { break };
             after = Some(last.row.key.name);
-            let texts = session.texts(page).await.map_err(failed)?;
-            let (octets, seen) = blocking::unblock(move || {
-                let mut out = String::new();
-                for (_, text) in &texts {
-                    show(text.as_deref().unwrap_or(""), &mut zones, &mut out);
-                }
-                (out.into_bytes(), zones)
-            })
-            .await;
-            zones = seen;
-            sink.send(octets).await?;
+            let mut page = page.into_iter().peekable();
+            while let Some(part) = Session::part(&mut page, |node| node.meta.length) {
+                let texts = session.texts(part).await.map_err(failed)?;
+                let (octets, seen) = blocking::unblock(move || {
+                    let mut out = String::new();
+                    for (_, text) in &texts {
+                        show(text.as_deref().unwrap_or(""), &mut zones, &mut out);
+                    }
+                    (out.into_bytes(), zones)
+                })
+                .await;
+                zones = seen;
+                sink.send(octets).await?;
+            }
         }
         sink.send(b"END:VCALENDAR\r\n".to_vec()).await
     });

@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::node::{Node, table};
 use super::rows::{Filter, Row, Table};
 use super::session::Session;
+use super::share;
 
 /// A change of a collection, or what became of a member: in order of their numbers.
 enum Changed {
@@ -51,22 +52,25 @@ pub async fn propfind(storage: &Storage, session: Session, propfind: Propfind) -
     let mut first = Vec::new();
     if !prefer.no_root || depth == Depth::Zero {
         first.push(match &top {
-            Some(node) => Row::Node(Box::new(node.clone()), None),
+            Some(node) => Row::of(node.clone()),
             None => Row::Fixed(path.clone()),
         });
     }
     if depth == Depth::One {
         for fixed in report::fixed_members(&path, session.principal()) {
             first.push(match session.find(&fixed).await? {
-                Some(node) => Row::Node(Box::new(node), None),
+                Some(node) => Row::of(node),
                 None => Row::Fixed(fixed),
             });
         }
     }
     let top = top.filter(|_| depth == Depth::One);
+    if let Some(home) = top.as_ref().filter(|top| top.kind == Kind::Home) {
+        first.extend(share::shown(storage, &session, home).await?.into_iter().map(Row::of));
+    }
     Ok(streamed(move |sink| async move {
         sink.send(rows.begin().into_bytes()).await?;
-        sink.send(rows.page(first, usize::MAX).await.0).await?;
+        rows.send(first, usize::MAX, &sink).await?;
         if let Some(top) = &top {
             members(&session, top, &rows, usize::MAX, &sink).await?;
         }
@@ -87,10 +91,8 @@ async fn members(
         let page = session.members(of, after).await.map_err(|fault| broken(&fault))?;
         let Some(last) = page.last() else { return Ok(false) };
         after = Some(last.row.key.name);
-        let admitted = page.into_iter().filter(|node| rows.filter().admits(node)).collect();
-        let page = with_texts(session, admitted, rows).await.map_err(|fault| broken(&fault))?;
-        let (octets, passed) = rows.page(page, left).await;
-        sink.send(octets).await?;
+        let admitted = page.into_iter().filter(|node| rows.filter().admits(node));
+        let passed = send(session, admitted.map(Row::of).collect(), rows, left, sink).await?;
         if passed > left {
             return Ok(true);
         }
@@ -98,12 +100,42 @@ async fn members(
     }
 }
 
-async fn with_texts(session: &Session, nodes: Vec<Node>, rows: &Table) -> Result<Vec<Row>, Fault> {
-    if !rows.needs_text() {
-        return Ok(nodes.into_iter().map(|node| Row::Node(Box::new(node), None)).collect());
+/// Sends rows with their contents, when these are needed: as many at a time as may be in memory. How many of them
+/// passed, which may be one more than `limit`.
+async fn send(
+    session: &Session,
+    rows: Vec<Row>,
+    table: &Arc<Table>,
+    limit: usize,
+    sink: &Sink,
+) -> io::Result<usize> {
+    if !table.needs_text() {
+        return table.send(rows, limit, sink).await;
     }
-    let texts = session.texts(nodes).await?;
-    Ok(texts.into_iter().map(|(node, text)| Row::Node(Box::new(node), text)).collect())
+    let mut passed = 0;
+    let mut rows = rows.into_iter().peekable();
+    while passed <= limit
+        && let Some(mut part) = Session::part(&mut rows, Row::octets)
+    {
+        with_texts(session, &mut part).await.map_err(|fault| broken(&fault))?;
+        passed += table.send(part, limit - passed, sink).await?;
+    }
+    Ok(passed)
+}
+
+/// Reads the contents of rows.
+async fn with_texts(session: &Session, rows: &mut [Row]) -> Result<(), Fault> {
+    let node = |row: &Row| match row {
+        Row::Node(node, _) => Some((**node).clone()),
+        _ => None,
+    };
+    let mut texts = session.texts(rows.iter().filter_map(node).collect()).await?.into_iter();
+    for row in rows {
+        if let Row::Node(_, text) = row {
+            *text = texts.next().and_then(|(_, text)| text);
+        }
+    }
+    Ok(())
 }
 
 /// A multistatus that `work` sends.
@@ -233,11 +265,12 @@ async fn small_report(
         }
     };
     let rows = Table::new(session, props, Filter::None, minimal, Zone::Utc, None);
-    let shown = principal.filter(|_| shown).map(|node| Row::Node(Box::new(node), None));
-    let mut body = rows.begin().into_bytes();
-    body.extend(rows.page(shown.into_iter().collect(), 1).await.0);
-    body.extend(rows.end(None, None).into_bytes());
-    Ok(whole(body))
+    let shown = principal.filter(|_| shown).map(Row::of).into_iter().collect();
+    Ok(streamed(move |sink| async move {
+        sink.send(rows.begin().into_bytes()).await?;
+        rows.send(shown, 1, &sink).await?;
+        sink.send(rows.end(None, None).into_bytes()).await
+    }))
 }
 
 fn viewer(session: &Session) -> Viewer<'_> {
@@ -264,8 +297,7 @@ fn query_answer(session: Session, top: Node, rows: Arc<Table>, limit: Option<usi
         let more = if top.kind.is_collection() {
             members(&session, &top, &rows, limit, &sink).await?
         } else {
-            let one = with_texts(&session, vec![top.clone()], &rows).await.map_err(|fault| broken(&fault))?;
-            sink.send(rows.page(one, limit).await.0).await?;
+            send(&session, vec![Row::of(top.clone())], &rows, limit, &sink).await?;
             false
         };
         sink.send(rows.end(None, more.then_some(&top.path)).into_bytes()).await
@@ -285,9 +317,9 @@ fn multiget_answer(
         let targets: Vec<_> = multiget.targets(&path).collect();
         let mut parents = HashMap::new();
         for targets in targets.chunks(super::session::PAGE) {
-            let page = targets_page(&session, targets, &mut parents, &rows).await;
+            let page = targets_page(&session, targets, &mut parents).await;
             let page = page.map_err(|fault| broken(&fault))?;
-            sink.send(rows.page(page, usize::MAX).await.0).await?;
+            send(&session, page, &rows, usize::MAX, &sink).await?;
         }
         sink.send(rows.end(None, None).into_bytes()).await
     }))
@@ -297,8 +329,7 @@ fn multiget_answer(
 async fn targets_page(
     session: &Session,
     targets: &[(&str, Option<&Path>)],
-    parents: &mut HashMap<Path, Option<u64>>,
-    rows: &Table,
+    parents: &mut HashMap<Path, Option<Node>>,
 ) -> Result<Vec<Row>, Fault> {
     let mut keys = Vec::with_capacity(targets.len());
     for (_, path) in targets {
@@ -317,15 +348,16 @@ async fn targets_page(
             continue;
         }
         if let (Some(path), Some(row)) = (path, key.as_ref().and_then(|key| found.get(key))) {
-            nodes.push(Node::read((*path).clone(), row.clone())?);
+            let node = Node::read((*path).clone(), row.clone())?;
+            let parent = path.parent().and_then(|parent| parents.get(&parent)?.as_ref());
+            nodes.push(match parent {
+                Some(parent) => parent.share_with(node),
+                None => node,
+            });
         }
     }
-    let mut shown: HashMap<Path, Row> = HashMap::new();
-    for row in with_texts(session, nodes, rows).await? {
-        if let Row::Node(node, text) = row {
-            shown.insert(node.path.clone(), Row::Node(node, text));
-        }
-    }
+    let mut shown: HashMap<Path, Row> =
+        nodes.into_iter().map(|node| (node.path.clone(), Row::of(node))).collect();
     let row = |(href, path): &(&str, Option<&Path>)| {
         // An href that stands twice is answered once.
         path.and_then(|path| shown.remove(path)).unwrap_or_else(|| Row::Gone((*href).to_owned()))
@@ -337,14 +369,15 @@ async fn targets_page(
 async fn key_of(
     session: &Session,
     path: &Path,
-    parents: &mut HashMap<Path, Option<u64>>,
+    parents: &mut HashMap<Path, Option<Node>>,
 ) -> Result<Option<DavKey>, Fault> {
     let (Some(parent), Some(area)) = (path.parent(), path.area()) else { return Ok(None) };
     let id = match parents.get(&parent) {
-        Some(id) => *id,
+        Some(node) => node.as_ref().map(|node| node.row.id),
         None => {
-            let id = session.find(&parent).await?.map(|node| node.row.id);
-            parents.insert(parent, id);
+            let node = session.find(&parent).await?;
+            let id = node.as_ref().map(|node| node.row.id);
+            parents.insert(parent, node);
             id
         }
     };
@@ -405,8 +438,8 @@ async fn sync_answer(
             if page.is_empty() {
                 break;
             }
-            let page = changed_page(&session, &top, page, &rows).await.map_err(|fault| broken(&fault))?;
-            sink.send(rows.page(page, usize::MAX).await.0).await?;
+            let page = changed_page(&session, &top, page).await.map_err(|fault| broken(&fault))?;
+            send(&session, page, &rows, usize::MAX, &sink).await?;
         }
         sink.send(rows.end(Some(token), truncated.then_some(&top.path)).into_bytes()).await
     }))
@@ -438,12 +471,7 @@ async fn changes(
     Ok(all)
 }
 
-async fn changed_page(
-    session: &Session,
-    top: &Node,
-    page: Vec<(u64, Changed)>,
-    rows: &Table,
-) -> Result<Vec<Row>, Fault> {
+async fn changed_page(session: &Session, top: &Node, page: Vec<(u64, Changed)>) -> Result<Vec<Row>, Fault> {
     let mut keys = Vec::new();
     let mut out = Vec::new();
     for (_, changed) in page {
@@ -452,8 +480,7 @@ async fn changed_page(
             Changed::Gone(name) => out.push(Row::Gone(top.path.join(&name).href(false))),
         }
     }
-    let nodes = session.members_by_key(top, &keys).await?;
-    out.extend(with_texts(session, nodes, rows).await?);
+    out.extend(session.members_by_key(top, &keys).await?.into_iter().map(Row::of));
     Ok(out)
 }
 
@@ -473,17 +500,21 @@ pub async fn add_busy(
         after = Some(last.row.key.name);
         let may =
             |node: &Node| node.kind == Kind::CalendarObject && report::may_be_busy(&node.index(), range);
-        let texts = session.texts(page.into_iter().filter(may).collect()).await?;
-        let (zone, owner) = (zone.clone(), owner.clone());
-        let added = blocking::unblock(move || {
-            for (_, text) in &texts {
-                let Ok(object) = ical::parse(text.as_deref().unwrap_or("")) else { continue };
-                busy.add(&object, &zone, owner.as_deref(), &mut Budget::default())?;
-            }
-            Ok(busy)
-        });
-        let added: Result<BusyPeriods, protocol_dav::recur::TooMany> = added.await;
-        let too_many = |_| Refusal::condition(Condition::MaxInstances, "there are too many instances");
-        busy = added.map_err(too_many)?;
+        let may_be: Vec<Node> = page.into_iter().filter(may).collect();
+        let mut may_be = may_be.into_iter().peekable();
+        while let Some(part) = Session::part(&mut may_be, |node| node.meta.length) {
+            let texts = session.texts(part).await?;
+            let (zone, owner) = (zone.clone(), owner.clone());
+            let added = blocking::unblock(move || {
+                for (_, text) in &texts {
+                    let Ok(object) = ical::parse(text.as_deref().unwrap_or("")) else { continue };
+                    busy.add(&object, &zone, owner.as_deref(), &mut Budget::default())?;
+                }
+                Ok(busy)
+            });
+            let added: Result<BusyPeriods, protocol_dav::recur::TooMany> = added.await;
+            let too_many = |_| Refusal::condition(Condition::MaxInstances, "there are too many instances");
+            busy = added.map_err(too_many)?;
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Rows of answers: written page by page where blocking is allowed, and sent as they are written.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::vec::IntoIter;
 
 use protocol_core::Timestamp;
 use protocol_dav::ical::Zone;
@@ -13,8 +15,12 @@ use protocol_dav::report;
 use protocol_dav::request::{CalendarQuery, CardQuery};
 use protocol_dav::resource::{Quota, SyncToken};
 
+use super::body::Sink;
 use super::node::Node;
 use super::session::Session;
+
+/// Octets of an answer that are written before they are sent, and what its last row has beyond.
+const PIECE_OCTETS: usize = 128 * 1024;
 
 /// One row.
 pub enum Row {
@@ -24,6 +30,21 @@ pub enum Row {
     Fixed(Path),
     /// Nothing is there.
     Gone(String),
+}
+
+impl Row {
+    /// A node without its content.
+    pub fn of(node: Node) -> Row {
+        Row::Node(Box::new(node), None)
+    }
+
+    /// Octets of its content.
+    pub fn octets(&self) -> u64 {
+        match self {
+            Row::Node(node, _) => node.meta.length,
+            _ => 0,
+        }
+    }
 }
 
 /// Which objects are shown.
@@ -85,7 +106,8 @@ impl Table {
             principal: session.principal().to_owned(),
             now: session.now,
             zone: Mutex::new(zone),
-            locks: session.locks.clone(),
+            // Whose a lock is and by what it is known is its owner's business.
+            locks: if session.is_lent() { Vec::new() } else { session.locks.clone() },
             quota,
         })
     }
@@ -123,13 +145,15 @@ impl Table {
         out
     }
 
-    /// Writes those of the rows that pass, at most `limit`: how many passed, which may be one more.
-    fn write(&self, rows: Vec<Row>, limit: usize, out: &mut String) -> usize {
+    /// Writes the next piece of those rows that pass, at most `limit`: how many passed, which may be one more.
+    fn write(&self, rows: &mut IntoIter<Row>, limit: usize, out: &mut String) -> usize {
         let mut begun = String::new();
         let zone = self.zone();
         let mut answer = Multistatus::begin(&self.props, self.viewer(&zone), self.minimal, &mut begun);
         let mut passed = 0;
-        for row in rows {
+        while out.len() < PIECE_OCTETS
+            && let Some(row) = rows.next()
+        {
             let shown = match &row {
                 Row::Node(node, text) => self.passes(node, text.as_deref().unwrap_or(""), &zone),
                 _ => Ok(true),
@@ -169,15 +193,23 @@ impl Table {
         }
     }
 
-    /// The rows of a page as they are sent, and how many of them there were. Runs where a hostile object holds nobody
-    /// else up.
-    pub async fn page(self: &Arc<Self>, rows: Vec<Row>, limit: usize) -> (Vec<u8>, usize) {
-        let table = self.clone();
-        blocking::unblock(move || {
-            let mut out = String::new();
-            let passed = table.write(rows, limit, &mut out);
-            (out.into_bytes(), passed)
-        })
-        .await
+    /// Sends those of the rows that pass, at most `limit`: how many passed, which may be one more. They are written
+    /// where a hostile object holds nobody else up, and what is not taken is not written.
+    pub async fn send(self: &Arc<Self>, rows: Vec<Row>, limit: usize, sink: &Sink) -> io::Result<usize> {
+        let mut rows = rows.into_iter();
+        let mut passed = 0;
+        while rows.len() > 0 && passed <= limit {
+            let table = self.clone();
+            let (octets, more, left) = blocking::unblock(move || {
+                let mut out = String::new();
+                let more = table.write(&mut rows, limit - passed, &mut out);
+                (out.into_bytes(), more, rows)
+            })
+            .await;
+            passed += more;
+            rows = left;
+            sink.send(octets).await?;
+        }
+        Ok(passed)
     }
 }

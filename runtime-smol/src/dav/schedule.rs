@@ -77,7 +77,7 @@ pub async fn addresses_of(app: &App, mailbox: &Mailbox) -> Result<Vec<String>, F
 }
 
 /// Whether a text names an organizer at all: most objects do not, and cost nothing more.
-fn may_be_scheduled(text: Option<&String>) -> bool {
+pub fn may_be_scheduled(text: Option<&String>) -> bool {
     let has =
         |text: &String| text.as_bytes().windows(9).any(|window| window.eq_ignore_ascii_case(b"ORGANIZER"));
     text.is_some_and(has)
@@ -145,22 +145,24 @@ async fn unique(session: &Session, uid: &str, except: &Path) -> Result<(), Fault
         if row.key.table == DavTable::Event && Some(row.key) != own {
             let home = Path::home(Area::Calendars, session.principal());
             let other = place_of(session, &home, row.key.parent, &Node::member(&home, row)?).await?;
-            return Err(plan::uid_conflict(ObjectType::Calendar, false, &other).into());
+            if let Some(other) = other {
+                return Err(plan::uid_conflict(ObjectType::Calendar, false, &other).into());
+            }
         }
     }
     Ok(())
 }
 
-/// Where an object of a calendar of this number is.
-async fn place_of(session: &Session, home: &Path, calendar: u64, node: &Node) -> Result<Path, Fault> {
+/// Where an object of a calendar of this number is; none when the calendar is gone, and the object not yet.
+async fn place_of(session: &Session, home: &Path, calendar: u64, node: &Node) -> Result<Option<Path>, Fault> {
     let home = session.must_find(home).await?;
     let mut after = None;
     loop {
         let page = session.members(&home, after).await?;
-        let Some(last) = page.last() else { return Err(storage::Error::NotFound.into()) };
+        let Some(last) = page.last() else { return Ok(None) };
         after = Some(last.row.key.name);
         if let Some(calendar) = page.iter().find(|member| member.row.id == calendar) {
-            return Ok(calendar.path.join(&node.meta.name));
+            return Ok(Some(calendar.path.join(&node.meta.name)));
         }
     }
 }
@@ -230,7 +232,8 @@ impl Delivery {
         for row in session.tree.with_uid(uid).await? {
             if row.key.table == DavTable::Event {
                 let node = Node::member(&home, row)?;
-                let path = place_of(&session, &home, node.row.key.parent, &node).await?;
+                let place = place_of(&session, &home, node.row.key.parent, &node).await?;
+                let Some(path) = place else { continue };
                 let node = Node { path, ..node };
                 let text = session.text(&node).await?;
                 object = Some((node, text));
@@ -313,7 +316,9 @@ impl Delivery {
 
     /// The calendar into which something new goes: the default one when it takes this, else any that does.
     async fn calendar(&self, home: &Path, component: Components) -> Result<Node, Fault> {
-        let takes = |node: &Node| node.kind == Kind::Calendar && node.components().contains(component);
+        let takes = |node: &Node| {
+            node.kind == Kind::Calendar && node.components().contains(component) && node.meta.mount.is_none()
+        };
         if let Some(node) = self.session.find(&home.join(DEFAULT)).await?.filter(takes) {
             return Ok(node);
         }

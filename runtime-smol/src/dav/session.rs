@@ -1,25 +1,41 @@
 //! One owner's tree as one request sees it.
 
+use std::collections::HashMap;
+use std::iter::Peekable;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::vec::IntoIter;
+
 use async_lock::OnceCell;
 use protocol_core::Timestamp;
 use protocol_dav::ical::Zone;
 use protocol_dav::lock::ActiveLock;
 use protocol_dav::name::{Name, Namespace};
 use protocol_dav::path::{Area, Path};
+use protocol_dav::plan;
 use protocol_dav::precondition::{Current, Preconditions, State};
 use protocol_dav::refusal::{Condition, Refusal};
 use protocol_dav::report;
-use protocol_dav::resource::{Components, Kind, Quota};
+use protocol_dav::resource::{Access, Components, Kind, Quota};
 use serde::{Deserialize, Serialize};
 use storage::{DavDraft, DavKey, DavMembers, DavNode, DavTable, DavTree, Id, Mailbox, Storage};
 
 use super::directory::{self, Directory, is_directory};
 use super::fault::Fault;
 use super::node::{Meta, Node, table};
+use super::share::Lending;
+use super::views::{Gathering, Views};
 use crate::wire::wall_now;
 
-/// Members of a collection that are read at a time.
+/// Rows that are read at a time, where they are small.
 pub const PAGE: usize = 256;
+/// Rows of members that are read at first, before it is known how large they are, and where they are large.
+const PAGE_FIRST: usize = 32;
+const PAGE_LEAST: usize = 8;
+/// Octets of rows that are read at a time, about: each is in memory several times while it is opened and written.
+const PAGE_OCTETS: usize = 512 * 1024;
+/// Octets of contents that are read at a time, but for one that is larger alone.
+const CONTENT_OCTETS: u64 = 1024 * 1024;
 /// The number under which an owner's locks are kept.
 const LOCKS: u64 = 0;
 /// How often a tree is begun anew when others begin it too.
@@ -38,8 +54,17 @@ pub struct Session {
     pub locks: Vec<ActiveLock>,
     /// When.
     pub now: Timestamp,
+    /// The collection that is seen of it, by somebody who has it not.
+    pub lending: Option<Lending>,
     storage: Storage,
     directory: OnceCell<Directory>,
+    /// What is known of collections already.
+    pub views: Option<Arc<Views>>,
+    gathering: Mutex<Option<Gathering>>,
+    /// Members that are read at a time next.
+    page: AtomicUsize,
+    /// Rows that were looked for already: what is decided is decided by what is there at one moment.
+    rows: Mutex<HashMap<DavKey, Option<DavNode>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,7 +87,19 @@ impl Session {
             if !tree.is_new() {
                 let locks = locks(&tree, now).await?;
                 let (mailbox, storage) = (mailbox.clone(), storage.clone());
-                return Ok(Session { tree, mailbox, locks, now, storage, directory: OnceCell::new() });
+                return Ok(Session {
+                    tree,
+                    mailbox,
+                    locks,
+                    now,
+                    lending: None,
+                    storage,
+                    directory: OnceCell::new(),
+                    views: None,
+                    gathering: Mutex::default(),
+                    page: AtomicUsize::new(PAGE_FIRST),
+                    rows: Mutex::default(),
+                });
             }
             // Somebody else may be first; then theirs is read.
             storage.dav_commit(vec![first(&tree, &mailbox.address, now)?], None).await?;
@@ -70,9 +107,9 @@ impl Session {
         Err(storage::Error::Unavailable("too many begin the same tree".into()).into())
     }
 
-    /// The canonical address of the owner.
+    /// The canonical address of who asks, at whose place all is seen.
     pub fn principal(&self) -> &str {
-        &self.mailbox.address
+        self.lending.as_ref().map_or(&self.mailbox.address, |lending| &lending.viewer)
     }
 
     /// The node at a place.
@@ -81,6 +118,9 @@ impl Session {
         if owner != self.principal() {
             return Ok(None);
         }
+        if let Some(lending) = &self.lending {
+            return self.find_lent(lending, path).await;
+        }
         if is_directory(path) {
             let directory = self.directory().await?;
             return Ok(match path.names() {
@@ -88,13 +128,49 @@ impl Session {
                 _ => directory.cards.iter().map(|(node, _)| node).find(|node| node.path == *path).cloned(),
             });
         }
-        let mut row = self.tree.node(DavTable::Home, 0, area.name()).await?;
-        for (depth, name) in path.names().iter().enumerate() {
+        if let (Area::Calendars | Area::Books, [collection, name]) = (area, path.names()) {
+            let place = Path::home(area, owner).join(collection);
+            let Some(row) = self.row_at(area, &path.names()[..1]).await? else { return Ok(None) };
+            let collection = Node::read(place, row)?;
+            // What is shown at the place of another's collection is in that one's tree.
+            return match collection.meta.mount {
+                None => self.member_of(&collection, path, name).await,
+                Some(_) => Ok(None),
+            };
+        }
+        let row = self.row_at(area, path.names()).await?;
+        row.map(|row| Node::read(path.clone(), row)).transpose()
+    }
+
+    async fn row_at(&self, area: Area, names: &[Box<str>]) -> Result<Option<DavNode>, Fault> {
+        let mut row = self.row(DavTable::Home, 0, area.name()).await?;
+        for (depth, name) in names.iter().enumerate() {
             let parent = row.filter(|row| row.members.is_some());
             let (Some(parent), Some(table)) = (parent, table(area, depth + 1)) else { return Ok(None) };
-            row = self.tree.node(table, parent.id, name).await?;
+            row = self.row(table, parent.id, name).await?;
         }
-        row.map(|row| Node::read(path.clone(), row)).transpose()
+        Ok(row)
+    }
+
+    /// The object of a name in a collection.
+    pub async fn member_of(&self, collection: &Node, path: &Path, name: &str) -> Result<Option<Node>, Fault> {
+        let (Some(table), Some(_)) = (members_table(&collection.path), collection.row.members) else {
+            return Ok(None);
+        };
+        let row = self.row(table, collection.row.id, name).await?;
+        row.map(|row| Ok(collection.share_with(Node::read(path.clone(), row)?))).transpose()
+    }
+
+    /// A row, which is read once.
+    async fn row(&self, table: DavTable, parent: u64, name: &str) -> Result<Option<DavNode>, Fault> {
+        let key = self.tree.key(table, parent, name);
+        let seen = self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(row) = seen {
+            return Ok(row);
+        }
+        let row = self.tree.nodes(&[key]).await?.pop();
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(key, row.clone());
+        Ok(row)
     }
 
     /// The node at a place that must be there.
@@ -129,14 +205,92 @@ impl Session {
             return Ok(behind.take(PAGE).cloned().collect());
         }
         let Some(table) = members_table(&of.path) else { return Ok(Vec::new()) };
+        if let Some(page) = self.viewed(of, |views| views.members(of, self.tree.rev(), after, PAGE)) {
+            return Ok(page);
+        }
+        let first = after.is_none();
         let mut page = Vec::new();
         if after.is_none() && of.path == Path::home(Area::Books, self.principal()) {
             page.push(self.directory().await?.book.clone());
         }
-        for row in self.tree.members(table, of.row.id, after, PAGE).await? {
-            page.push(Node::member(&of.path, row)?);
+        let mut after = after;
+        loop {
+            let rows = self.rows_behind(table, of.row.id, after).await?;
+            let Some(last) = rows.last() else {
+                self.gathered(of).await?;
+                return Ok(page);
+            };
+            after = Some(last.key.name);
+            for row in rows {
+                let node = of.share_with_members(Node::member(&of.path, row)?);
+                page.extend(Some(node).filter(|node| node.meta.mount.is_none()));
+            }
+            // What others share is not among what is in a home: of some pages nothing may be left.
+            if !page.is_empty() {
+                self.gather(of, first, &page);
+                return Ok(page);
+            }
         }
-        Ok(page)
+    }
+
+    /// What a view says of a collection.
+    fn viewed<T>(&self, of: &Node, look: impl FnOnce(&Views) -> Option<T>) -> Option<T> {
+        self.views.as_ref().filter(|_| of.kind.is_synchronised()).and_then(|views| look(views))
+    }
+
+    /// Keeps a page of members until all were read.
+    fn gather(&self, of: &Node, first: bool, page: &[Node]) {
+        if self.views.is_none() || !of.kind.is_synchronised() {
+            return;
+        }
+        let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        if first {
+            *gathering = Some(Gathering::of(of));
+        }
+        if !gathering.as_mut().is_some_and(|gathering| gathering.add(of, page)) {
+            *gathering = None;
+        }
+    }
+
+    /// All members were read: they are those of one moment when the tree is what it was before.
+    async fn gathered(&self, of: &Node) -> Result<(), Fault> {
+        let gathered = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(views), Some(gathered)) = (&self.views, gathered)
+            && self.tree.is_current().await?
+        {
+            views.keep(of, self.tree.rev(), gathered);
+        }
+        Ok(())
+    }
+
+    /// A page of rows, fewer of them where they are large.
+    async fn rows_behind(
+        &self,
+        table: DavTable,
+        parent: u64,
+        after: Option<Id>,
+    ) -> Result<Vec<DavNode>, Fault> {
+        let limit = self.page.load(Ordering::Relaxed);
+        let rows = self.tree.members(table, parent, after, limit).await?;
+        let octets: usize = rows.iter().map(|row| row.meta.len()).sum();
+        let next = PAGE_OCTETS / (octets / rows.len().max(1)).max(1);
+        self.page.store(next.clamp(PAGE_LEAST, PAGE), Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// The places in a home for collections of others, whether or not anything is there.
+    pub async fn mounts(&self, home: &Node) -> Result<Vec<Node>, Fault> {
+        let Some(table) = members_table(&home.path) else { return Ok(Vec::new()) };
+        let (mut mounts, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.rows_behind(table, home.row.id, after).await?;
+            let Some(last) = page.last() else { return Ok(mounts) };
+            after = Some(last.key.name);
+            for row in page {
+                let node = Node::member(&home.path, row)?;
+                mounts.extend(Some(node).filter(|node| node.meta.mount.is_some()));
+            }
+        }
     }
 
     /// Those members of a collection that are there still.
@@ -145,7 +299,8 @@ impl Session {
             let cards = self.directory().await?.cards.iter().map(|(node, _)| node);
             return Ok(cards.filter(|node| keys.contains(&node.row.key)).cloned().collect());
         }
-        self.tree.nodes(keys).await?.into_iter().map(|row| Node::member(&of.path, row)).collect()
+        let member = |row| Ok(of.share_with_members(Node::member(&of.path, row)?));
+        self.tree.nodes(keys).await?.into_iter().map(member).collect()
     }
 
     /// The numbers and keys of the members of a collection that changed after a number, in order.
@@ -154,14 +309,34 @@ impl Session {
             let cards = self.directory().await?.cards.iter().map(|(node, _)| &node.row);
             return Ok(cards.filter(|row| row.changed > since).map(|row| (row.changed, row.key)).collect());
         }
+        if let Some(changes) = self.viewed(of, |views| views.changes(of, self.tree.rev(), since)) {
+            return Ok(changes);
+        }
+        if self.views.is_some() && of.kind.is_synchronised() {
+            return self.changes_of_all(of, since).await;
+        }
         match members_table(&of.path) {
             Some(table) => Ok(self.tree.changes(table, of.row.id, since).await?),
             None => Ok(Vec::new()),
         }
     }
 
-    /// A node and all that is in it.
-    pub async fn subtree(&self, top: &Node) -> Result<Vec<Node>, Fault> {
+    /// As [`Session::changes`], by reading all members, which are known then for the next time.
+    async fn changes_of_all(&self, of: &Node, since: u64) -> Result<Vec<(u64, DavKey)>, Fault> {
+        let (mut changes, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.members(of, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.row.key.name);
+            let changed = page.iter().filter(|node| node.row.changed > since);
+            changes.extend(changed.map(|node| (node.row.changed, node.row.key)));
+        }
+        changes.sort_unstable();
+        Ok(changes)
+    }
+
+    /// A node and all that is in it, the node first; none when that is more than so many.
+    pub async fn subtree(&self, top: &Node, most: usize) -> Result<Option<Vec<Node>>, Fault> {
         let mut all = vec![top.clone()];
         let mut at = 0;
         while at < all.len() {
@@ -176,12 +351,12 @@ impl Session {
                 let Some(last) = page.last() else { break };
                 after = Some(last.row.key.name);
                 all.extend(page);
-                if all.len() > storage::DAV_NODES_AT_ONCE_MAX {
-                    return Err(storage::Error::Refused(storage::Refusal::TooMany("resources".into())).into());
+                if all.len() > most {
+                    return Ok(None);
                 }
             }
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     /// The content of an object that is kept in a row.
@@ -214,11 +389,29 @@ impl Session {
         Ok(nodes.into_iter().map(with).collect())
     }
 
+    /// Takes the next of these nodes whose contents are read at a time; none when none are left.
+    pub fn part<T>(all: &mut Peekable<IntoIter<T>>, octets: impl Fn(&T) -> u64) -> Option<Vec<T>> {
+        let first = all.next()?;
+        let mut sum = octets(&first);
+        let mut part = vec![first];
+        let mut fits = |next: &T| {
+            sum = sum.saturating_add(octets(next));
+            sum <= CONTENT_OCTETS
+        };
+        while let Some(next) = all.next_if(&mut fits) {
+            part.push(next);
+        }
+        Some(part)
+    }
+
     /// What must hold before a change, by what is there now.
     pub async fn check(&self, preconditions: &Preconditions) -> Result<(), Fault> {
         if preconditions.changes().iter().any(|(path, _)| is_directory(path)) {
             let why = "the directory is changed by the administrators of the organisation";
             return Err(Refusal::condition(Condition::NeedPrivileges, why).into());
+        }
+        if self.lending.as_ref().is_some_and(|lending| lending.access == Access::Read) {
+            return Err(plan::not_allowed().into());
         }
         let mut nodes = Vec::new();
         for path in preconditions.paths() {
@@ -241,8 +434,11 @@ impl Session {
         Ok(preconditions.check(&Current { states: &states, locks: &self.locks })?)
     }
 
-    /// The quota of the mailbox, which mail counts in too; none without a limit.
+    /// The quota of the mailbox, which mail counts in too; none without a limit, and none that is somebody else's.
     pub async fn quota(&self, storage: &Storage) -> Result<Option<Quota>, Fault> {
+        if self.is_lent() {
+            return Ok(None);
+        }
         let used = self.mailbox.used_bytes;
         let limit = match (self.mailbox.quota_bytes, self.principal().rsplit_once('@')) {
             (Some(limit), _) => Some(limit),
@@ -271,7 +467,8 @@ impl Session {
     /// Forgets the locks that were taken at a place or in it, when there are any.
     pub fn drop_locks(&self, below: &[&Path], draft: &mut DavDraft) -> Result<(), Fault> {
         let inside = |lock: &ActiveLock| below.iter().any(|path| path.contains(&lock.root));
-        if !self.locks.iter().any(inside) {
+        // A lock of the owner's kept whoever else asks from getting here.
+        if self.is_lent() || !self.locks.iter().any(inside) {
             return Ok(());
         }
         let left: Vec<ActiveLock> = self.locks.iter().filter(|lock| !inside(lock)).cloned().collect();
@@ -293,7 +490,7 @@ impl Session {
         let row =
             DavNode { key, id, changed: id, members, size: 0, object: None, uid: None, meta: Vec::new() };
         let meta = Meta::made(self.now);
-        Ok(Node { path: path.clone(), kind, row, meta, dead: Vec::new(), read_only: false })
+        Ok(Node::new(path.clone(), kind, row, meta))
     }
 
     /// The zone of floating times in a calendar (RFC 4791 §5.2.2).
@@ -306,7 +503,7 @@ impl Session {
 }
 
 /// The table of what is directly in a place.
-fn members_table(path: &Path) -> Option<DavTable> {
+pub fn members_table(path: &Path) -> Option<DavTable> {
     table(path.area()?, path.names().len() + 1)
 }
 
@@ -375,5 +572,5 @@ fn begin(
     let key = tree.key(key.0, key.1, key.2);
     let row = DavNode { key, id, changed: id, members, size: 0, object: None, uid: None, meta: Vec::new() };
     let meta = Meta::made(now);
-    Ok(Node { path, kind, row, meta, dead: Vec::new(), read_only: false })
+    Ok(Node::new(path, kind, row, meta))
 }

@@ -14,11 +14,18 @@ use storage::{DavDraft, DavFile, DavNode, DavTable};
 
 use super::Answer;
 use super::fault::Fault;
+use super::mail::Unreachable;
 use super::node::Node;
 use super::publish;
 use super::schedule::{self, Scheduled};
-use super::session::Session;
+use super::session::{Session, members_table};
+use super::share;
 use crate::app::App;
+
+/// What is removed in the transaction of a removal; the database takes about a millisecond for each.
+const REMOVED_AT_ONCE_MAX: usize = 200;
+/// Octets of calendar objects or vCards that are copied at once: they are in memory until they are written.
+const COPIED_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
 /// What was sent along.
 pub enum Content {
@@ -111,6 +118,9 @@ pub async fn put(app: &App, session: &Session, put: &Put, content: &Content) -> 
     node.kind = kind;
     node.meta.uid = uid.clone();
     let mut more = Vec::new();
+    if session.is_lent() {
+        check_unscheduled(existing.as_ref(), Some(&text))?;
+    }
     if let Some(index) = &index {
         node.set_index(index);
         let old = match &existing {
@@ -135,6 +145,16 @@ pub async fn put(app: &App, session: &Session, put: &Put, content: &Content) -> 
     let mut drafts = vec![draft];
     drafts.extend(more);
     Ok(Decision { answer: made.into(), drafts })
+}
+
+/// Refuses what would send something in the name of somebody else (RFC 6638 §3.2): an object of scheduling in a calendar
+/// that is shared with who asks, as it is or as it would be.
+fn check_unscheduled(existing: Option<&Node>, text: Option<&String>) -> Result<(), Fault> {
+    let scheduled = existing.is_some_and(|node| node.meta.schedule_tag.is_some());
+    if scheduled || schedule::may_be_scheduled(text) {
+        return Err(plan::not_the_owners().into());
+    }
+    Ok(())
 }
 
 fn kind_of(object: ObjectType) -> Kind {
@@ -198,6 +218,12 @@ pub async fn delete(app: &App, session: &Session, delete: &Delete) -> Result<Dec
     delete.check(node.as_ref().map(|node| node.kind))?;
     session.check(&delete.preconditions).await?;
     let node = node.ok_or_else(Refusal::not_found)?;
+    if node.meta.mount.is_some() {
+        return share::leave(app, session, &node).await;
+    }
+    if session.is_lent() {
+        check_unscheduled(Some(&node), None)?;
+    }
     let mut draft = session.tree.draft();
     let mut drafts = Vec::new();
     let in_calendar = node.row.key.table == DavTable::Event && node.meta.schedule_tag.is_some();
@@ -218,13 +244,28 @@ pub async fn delete(app: &App, session: &Session, delete: &Delete) -> Result<Dec
 /// Removes a node and all that is in it.
 async fn remove(session: &Session, node: &Node, draft: &mut DavDraft) -> Result<(), Fault> {
     let parent = session.parent(&node.path).await?.ok_or_else(Refusal::not_found)?;
-    for inner in session.subtree(node).await?.iter().skip(1) {
-        draft.remove(inner.row.key, None)?;
-    }
+    empty(session, node, draft).await?;
     let remembered = node.path.name().filter(|_| parent.kind.is_synchronised());
     draft.remove(node.row.key, remembered)?;
     touch(draft, &parent);
     Ok(())
+}
+
+/// Removes what is in a node that is removed or replaced. Where that is much, nobody gets there any more at once, and it
+/// is removed afterwards: a collection's number is never used again.
+async fn empty(session: &Session, node: &Node, draft: &mut DavDraft) -> Result<(), Fault> {
+    match session.subtree(node, REMOVED_AT_ONCE_MAX).await? {
+        Some(all) => {
+            for inner in all.iter().skip(1) {
+                draft.remove(inner.row.key, None)?;
+            }
+            Ok(())
+        }
+        None => {
+            let table = members_table(&node.path).ok_or(storage::Error::NotFound)?;
+            Unreachable::new(table, node.row.id).keep(draft)
+        }
+    }
 }
 
 /// Decides MKCOL and MKCALENDAR.
@@ -267,6 +308,7 @@ pub async fn proppatch(session: &Session, patch: &Proppatch) -> Result<Decision,
 /// Decides COPY and MOVE.
 pub async fn relocate(session: &Session, relocate: &Relocate, is_move: bool) -> Result<Decision, Fault> {
     let (from, to) = (&relocate.from, &relocate.to);
+    share::check_stays(session, from, to).await?;
     let source = session.find(from).await?;
     let destination = session.find(to).await?;
     let parent = session.parent(to).await?;
@@ -274,6 +316,15 @@ pub async fn relocate(session: &Session, relocate: &Relocate, is_move: bool) -> 
     let created = relocate.check(kind(&source), kind(&destination), kind(&parent))?;
     session.check(&relocate.preconditions).await?;
     let (source, parent) = (source.ok_or_else(Refusal::not_found)?, parent.ok_or_else(Refusal::not_found)?);
+    if session.is_lent() {
+        check_unscheduled(Some(&source), None)?;
+        check_unscheduled(destination.as_ref(), None)?;
+    }
+    if source.meta.mount.is_some() && !is_move
+        || destination.as_ref().is_some_and(|node| node.meta.mount.is_some())
+    {
+        return Err(plan::not_allowed().into());
+    }
     if source.read_only {
         let condition = Condition::NeedPrivileges;
         return Err(Refusal::condition(condition, "the directory is read where it is").into());
@@ -281,9 +332,7 @@ pub async fn relocate(session: &Session, relocate: &Relocate, is_move: bool) -> 
     check_fits(session, &source, &parent, to, is_move).await?;
     let mut draft = session.tree.draft();
     if let Some(destination) = &destination {
-        for inner in session.subtree(destination).await?.iter().skip(1) {
-            draft.remove(inner.row.key, None)?;
-        }
+        empty(session, destination, &mut draft).await?;
     }
     if is_move {
         let from_parent = session.parent(from).await?.ok_or_else(Refusal::not_found)?;
@@ -312,7 +361,16 @@ async fn copy(
     parent: &Node,
     draft: &mut DavDraft,
 ) -> Result<(), Fault> {
-    let all = if relocate.with_members { session.subtree(source).await? } else { vec![source.clone()] };
+    let too_many = |what: &str| storage::Error::Refused(storage::Refusal::TooMany(what.into()));
+    let all = match relocate.with_members {
+        true => session.subtree(source, storage::DAV_NODES_AT_ONCE_MAX).await?,
+        false => Some(vec![source.clone()]),
+    };
+    let all = all.ok_or_else(|| too_many("resources"))?;
+    let in_rows = all.iter().filter(|node| node.row.object.is_none());
+    if in_rows.map(|node| node.meta.length).sum::<u64>() > COPIED_OCTETS_MAX {
+        return Err(too_many("octets").into());
+    }
     let mut copies: std::collections::HashMap<Path, Node> = std::collections::HashMap::new();
     copies.insert(parent.path.clone(), parent.clone());
     for page in all.chunks(super::session::PAGE) {
@@ -327,11 +385,11 @@ async fn copy(
             let row = DavNode { size, object, uid, ..place.row };
             let mut meta = node.meta.clone();
             meta.created = session.now.0;
-            // Whoever knows where the one is published knows nothing of the other.
-            meta.public = None;
+            // Whoever knows where the one is published, or sees it, knows nothing of the other.
+            (meta.public, meta.shares) = (None, Vec::new());
             let dead =
                 node.dead.iter().filter(|property| property.name != publish::name()).cloned().collect();
-            let copy = Node { path: path.clone(), kind: node.kind, row, meta, dead, read_only: false };
+            let copy = Node { dead, ..Node::new(path.clone(), node.kind, row, meta) };
             draft.put(copy.write()?)?;
             if let Some(text) = texts.get(&node.row.id) {
                 draft.text(copy.row.id, text)?;
@@ -375,6 +433,10 @@ async fn check_fits(
 /// Decides a LOCK that asks for a new lock.
 pub async fn lock(session: &Session, lock: &Lock) -> Result<Decision, Fault> {
     let path = &lock.request.path;
+    let is_mount = session.find(path).await?.is_some_and(|node| node.meta.mount.is_some());
+    if session.is_lent() || is_mount {
+        return Err(Refusal::status(403, "what is shared is locked by its owner only").into());
+    }
     let parent = session.parent(path).await?;
     let created = lock.check(session.kind(path).await?, parent.as_ref().map(|node| node.kind))?;
     session.check(&lock.preconditions).await?;

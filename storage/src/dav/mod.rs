@@ -9,7 +9,7 @@
 pub(crate) mod memory;
 mod tree;
 
-pub use tree::{DavDraft, DavFile, DavTree};
+pub use tree::{DavDraft, DavEffect, DavFile, DavTree};
 
 use crate::types::{Id, MailboxId, MessageId};
 

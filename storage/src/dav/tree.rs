@@ -143,6 +143,17 @@ impl DavTree {
         self.owner.rev == 0
     }
 
+    /// The revision that it had.
+    pub fn rev(&self) -> u64 {
+        self.owner.rev
+    }
+
+    /// Whether it has that revision still.
+    pub async fn is_current(&self) -> Result<bool> {
+        let owner = self.inner.store.dav_owner(self.owner.mailbox).await?;
+        Ok(owner.map_or(0, |owner| owner.rev) == self.owner.rev)
+    }
+
     /// The number given last.
     pub fn last(&self) -> u64 {
         self.owner.last
@@ -241,7 +252,7 @@ impl DavTree {
 
     /// A change of the tree as it is.
     pub fn draft(&self) -> DavDraft {
-        DavDraft { tenant: self.tenant.clone(), change: DavChange::of(self.owner) }
+        DavDraft { tenant: self.tenant.clone(), change: DavChange::of(self.owner), opened: Vec::new() }
     }
 
     fn open_all(&self, nodes: Vec<DavNode>) -> Result<Vec<DavNode>> {
@@ -262,6 +273,26 @@ impl DavTree {
 pub struct DavDraft {
     tenant: TenantKey,
     change: DavChange,
+    /// What is put, in clear.
+    opened: Vec<DavNode>,
+}
+
+/// What a change comes to once it is written, for those who keep in memory what they have read. The tree has the next
+/// revision then.
+#[derive(Clone, Debug)]
+pub struct DavEffect {
+    /// Whose tree.
+    pub mailbox: MailboxId,
+    /// The revision that it had before.
+    pub rev: u64,
+    /// The number given last, which is that of the last change of each collection that was touched.
+    pub last: u64,
+    /// What was put, in clear.
+    pub put: Vec<DavNode>,
+    /// What was removed, before anything was put.
+    pub gone: Vec<DavKey>,
+    /// Collections whose members changed.
+    pub touched: Vec<DavKey>,
 }
 
 impl DavDraft {
@@ -290,10 +321,26 @@ impl DavDraft {
     /// Makes a node, or puts it in the place of what has its key; `changed` is set here.
     pub fn put(&mut self, mut node: DavNode) -> Result<()> {
         node.changed = self.number();
-        node.meta = self.seal(Sealed::Node(node.key), &node.meta)?;
+        let sealed = self.seal(Sealed::Node(node.key), &node.meta)?;
         self.change.put.retain(|before| before.key != node.key);
+        self.opened.retain(|before| before.key != node.key);
+        self.opened.push(node.clone());
+        node.meta = sealed;
         self.change.put.push(node);
         Ok(())
+    }
+
+    /// What it comes to once it is written.
+    pub fn effect(&self) -> DavEffect {
+        let DavChange { owner, gone, touched, .. } = &self.change;
+        DavEffect {
+            mailbox: owner.mailbox,
+            rev: owner.rev,
+            last: owner.last,
+            put: self.opened.clone(),
+            gone: gone.clone(),
+            touched: touched.clone(),
+        }
     }
 
     /// Keeps the content of a node.

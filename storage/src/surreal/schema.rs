@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::rows::ApplyError;
 
 /// The version this program writes.
-pub const VERSION: u64 = 8;
+pub const VERSION: u64 = 9;
 
 /// How often opening tries again after another instance that opens at the same time was first.
 const STARTS_MAX: u32 = 50;
 
 /// What each version adds to the one before it.
 const MIGRATIONS: [&str; VERSION as usize] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
 
 const VERSION_1: &str = "
 DEFINE TABLE organization SCHEMAFULL;
@@ -235,14 +235,6 @@ DEFINE FIELD IF NOT EXISTS told ON mailbox TYPE option<bool>;
 DEFINE FIELD IF NOT EXISTS trace ON outbound_queue TYPE option<string>;
 ";
 
-/// The audit log, and the trace of what arrived.
-const VERSION_8: &str = "
-DEFINE TABLE IF NOT EXISTS audit SCHEMAFULL;
-DEFINE FIELD IF NOT EXISTS rev ON audit TYPE int;
-DEFINE FIELD IF NOT EXISTS record ON audit TYPE string;
-DEFINE FIELD IF NOT EXISTS trace ON api_log TYPE option<string>;
-";
-
 /// Collections and what is in them: nodes in a table for each kind of them, `event:[mailbox, collection, name's hash]`,
 /// what guards a mailbox's tree, content, removals, UIDs, and mails to be sent.
 const VERSION_7: &str = "
@@ -346,6 +338,14 @@ REMOVE FIELD IF EXISTS counted ON outbound_queue;
 REMOVE FIELD IF EXISTS logged ON outbound_queue;
 REMOVE FIELD IF EXISTS trace ON outbound_queue;
 DEFINE FIELD IF NOT EXISTS record ON outbound_queue TYPE string;
+";
+
+/// The audit log, and the trace of what arrived.
+const VERSION_9: &str = "
+DEFINE TABLE IF NOT EXISTS audit SCHEMAFULL;
+DEFINE FIELD IF NOT EXISTS rev ON audit TYPE int;
+DEFINE FIELD IF NOT EXISTS record ON audit TYPE string;
+DEFINE FIELD IF NOT EXISTS trace ON api_log TYPE option<string>;
 ";
 
 const META: &str = "
