@@ -170,31 +170,62 @@ fn read_job_of_version_7(mut row: Fields) -> Result<JobRow> {
     })
 }
 
-/// Statements that make rows of before of those of today.
-pub fn as_in_version_7() -> String {
-    let of_spec =
-        ["sender", "domain", "envid", "ret", "eight_bit", "binary", "smtputf8", "require_tls", "is_dsn"];
-    let of_job = ["size", "attempts", "epoch", "owner", "dot_sent", "deliveries", "crashes", "lost"];
-    let renamed = [
-        ("recipients", "$r.spec.recipients.map(|$one| encoding::json::encode($one))"),
-        ("starts", "$r.spec.start_ms"),
-        ("first_due", "$r.spec.due_ms"),
-        ("due", "$r.due_ms"),
-        ("lease_until", "$r.lease_until_ms"),
-    ];
-    let mut fields: Vec<(&str, String)> =
-        of_spec.iter().map(|name| (*name, format!("$r.spec.{name}"))).collect();
-    fields.extend(of_job.iter().map(|name| (*name, format!("$r.{name}"))));
-    fields.extend(renamed.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    let defined: String =
-        fields.iter().map(|(name, _)| format!("DEFINE FIELD {name} ON outbound_queue TYPE any;\n")).collect();
-    let values: String = fields.iter().map(|(name, value)| format!("{name}: {value}, ")).collect();
-    format!(
-        "REMOVE FIELD record ON outbound_queue;\n{defined}
-        FOR $row IN (SELECT * FROM outbound_queue) {{
-            LET $r = encoding::json::decode($row.record);
-            UPDATE $row.id CONTENT {{ {values} rev: $row.rev, org: $row.org, message: $row.message,
-                created: $row.created, state: $row.state, updated: $row.updated }} RETURN NONE;
-        }};\n"
-    )
-}
+/// Makes rows of before of those of today.
+pub const AS_IN_VERSION_7: &str = "
+REMOVE FIELD record ON outbound_queue;
+DEFINE FIELD sender ON outbound_queue TYPE any;
+DEFINE FIELD domain ON outbound_queue TYPE any;
+DEFINE FIELD envid ON outbound_queue TYPE any;
+DEFINE FIELD ret ON outbound_queue TYPE any;
+DEFINE FIELD eight_bit ON outbound_queue TYPE any;
+DEFINE FIELD binary ON outbound_queue TYPE any;
+DEFINE FIELD smtputf8 ON outbound_queue TYPE any;
+DEFINE FIELD require_tls ON outbound_queue TYPE any;
+DEFINE FIELD is_dsn ON outbound_queue TYPE any;
+DEFINE FIELD size ON outbound_queue TYPE any;
+DEFINE FIELD attempts ON outbound_queue TYPE any;
+DEFINE FIELD epoch ON outbound_queue TYPE any;
+DEFINE FIELD owner ON outbound_queue TYPE any;
+DEFINE FIELD dot_sent ON outbound_queue TYPE any;
+DEFINE FIELD deliveries ON outbound_queue TYPE any;
+DEFINE FIELD crashes ON outbound_queue TYPE any;
+DEFINE FIELD lost ON outbound_queue TYPE any;
+DEFINE FIELD recipients ON outbound_queue TYPE any;
+DEFINE FIELD starts ON outbound_queue TYPE any;
+DEFINE FIELD first_due ON outbound_queue TYPE any;
+DEFINE FIELD due ON outbound_queue TYPE any;
+DEFINE FIELD lease_until ON outbound_queue TYPE any;
+FOR $row IN (SELECT * FROM outbound_queue) {
+    LET $r = encoding::json::decode($row.record);
+    UPDATE $row.id CONTENT {
+        sender: $r.spec.sender,
+        domain: $r.spec.domain,
+        envid: $r.spec.envid,
+        ret: $r.spec.ret,
+        eight_bit: $r.spec.eight_bit,
+        binary: $r.spec.binary,
+        smtputf8: $r.spec.smtputf8,
+        require_tls: $r.spec.require_tls,
+        is_dsn: $r.spec.is_dsn,
+        size: $r.size,
+        attempts: $r.attempts,
+        epoch: $r.epoch,
+        owner: $r.owner,
+        dot_sent: $r.dot_sent,
+        deliveries: $r.deliveries,
+        crashes: $r.crashes,
+        lost: $r.lost,
+        recipients: $r.spec.recipients.map(|$one| encoding::json::encode($one)),
+        starts: $r.spec.start_ms,
+        first_due: $r.spec.due_ms,
+        due: $r.due_ms,
+        lease_until: $r.lease_until_ms,
+        rev: $row.rev,
+        org: $row.org,
+        message: $row.message,
+        created: $row.created,
+        state: $row.state,
+        updated: $row.updated,
+    } RETURN NONE;
+};
+";

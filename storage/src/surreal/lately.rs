@@ -24,11 +24,15 @@ const KEYS_MAX: usize = 16_384;
 pub struct Lately {
     /// Whether nobody else writes.
     alone: Arc<AtomicBool>,
-    pub domains: Arc<Memory<String, Option<Domain>>>,
-    pub orgs: Arc<Memory<OrgId, Option<OrgRow>>>,
-    /// Keys of suppressions that have no row.
-    pub absent: Arc<Memory<SlotKey, ()>>,
+    pub domains: Arc<Domains>,
+    pub orgs: Arc<Orgs>,
+    pub absent: Arc<Absent>,
 }
+
+type Domains = Memory<String, Option<Domain>>;
+type Orgs = Memory<OrgId, Option<OrgRow>>;
+/// Keys of suppressions that have no row.
+type Absent = Memory<SlotKey, ()>;
 
 /// Rows of one kind.
 pub struct Memory<K, V>(Mutex<Known<K, V>>);
@@ -99,8 +103,8 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
 /// A write under way. What it touches is forgotten when it is dropped, which must be before anybody hears what came of
 /// the write.
 pub struct Writing {
-    directory: Option<(Arc<Memory<String, Option<Domain>>>, Arc<Memory<OrgId, Option<OrgRow>>>)>,
-    suppressions: Option<(Arc<Memory<SlotKey, ()>>, Vec<SlotKey>)>,
+    directory: Option<(Arc<Domains>, Arc<Orgs>)>,
+    suppressions: Option<(Arc<Absent>, Vec<SlotKey>)>,
 }
 
 impl Drop for Writing {

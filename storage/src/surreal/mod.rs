@@ -255,7 +255,7 @@ impl SurrealStore {
     /// of them.
     #[doc(hidden)]
     pub async fn jobs_as_in_version_7(&self) -> crate::Result<()> {
-        self.rows().calls.transaction(&jobs::as_in_version_7(), surrealdb_types::Variables::new()).await?;
+        self.rows().calls.transaction(jobs::AS_IN_VERSION_7, surrealdb_types::Variables::new()).await?;
         self.set_schema_version(7).await
     }
 }
