@@ -116,7 +116,9 @@ fn what_is_possible_where() {
         ("DELETE", "/dav/cal/a@h.example/inbox/x", 200),
         ("DELETE", "/dav/cal/a@h.example/inbox/", 405),
         ("POST", "/dav/cal/a@h.example/outbox/", 200),
-        ("POST", "/dav/card/a@h.example/c/", 405),
+        // A book can be shared, but not by saying nothing.
+        ("POST", "/dav/card/a@h.example/c/", 400),
+        ("POST", "/dav/files/a@h.example/c/", 405),
         ("MKCOL", "/dav/cal/a@h.example/", 405),
         ("MKCOL", "/dav/files/a@h.example/", 405),
         ("MKCOL", "/dav/files/a@h.example/x/", 200),

@@ -94,10 +94,11 @@ impl Books {
         let over = before.state == RecipientState::Pending && after.state != RecipientState::Pending;
         let warned = !before.delay_notified && after.delay_notified;
         let warning = self.policy.delay_warning;
-        let decided = learnt.map_or(change.at, |l| l.at);
-        let age = (T0.0 + (decided / MILLI) as i64) - (spec.start + warning).0;
+        let age_at = |at: u64| (T0.0 + (at / MILLI) as i64) - (spec.start + warning).0;
+        // It was decided between the two: a node may have been stopped after it learnt what became of its attempt.
+        let (age, age_written) = (age_at(learnt.map_or(change.at, |l| l.at)), age_at(change.at));
         let slack = self.tolerance.as_millis() as i64;
-        if warned && (silent || !notify.delay() || warning.is_zero() || age < -slack) {
+        if warned && (silent || !notify.delay() || warning.is_zero() || age_written < -slack) {
             return Err(format!("I5: {name}: a delay notice for recipient {n} that is not due"));
         }
         let failed_again = !over && matches!(verdict, Some(Verdict::Temporary(_) | Verdict::InDoubt(_)));
