@@ -157,6 +157,11 @@ impl Mutant {
                 (setup.focus, setup.chaos_gap) = (Some("pause at an await"), 30 * SECOND);
             }
             Mutant::TtlIgnored => setup.policy.max_attempts = 60,
+            // Who is cut off from the database cannot prolong a lease, and goes by its own clock.
+            Mutant::LeaseNotShortened => {
+                several(setup);
+                (setup.clocks, setup.focus, setup.chaos_gap) = (Clocks::Wild, Some("link cut"), 60 * SECOND);
+            }
             // Whoever looks up who is suppressed asks for the time more often.
             // So does a node with room for more jobs: this one waits long for the last answers of the few it holds.
             Mutant::StoreClockStale => {
