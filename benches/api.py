@@ -24,23 +24,18 @@ import sys
 import tempfile
 import time
 
+from ports import free_port, free_ports
+
 FROM, HERE, THERE = "alice@example.test", "bob@example.test", "somebody@elsewhere.invalid"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:
     def __init__(self, binary):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="inbox-bench-api-"))
         self.port = free_port()
-        names = ["SMTP_TRANSFER_PORT", "SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT", "IMAP_PORT", "IMAPS_PORT", "HTTPS_PORT"]
-        self.env = {"PATH": os.environ["PATH"], "INBOX_DATA_DIR": str(self.dir / "data"), "HTTP_PORT": str(self.port),
+        self.env = {"PATH": os.environ["PATH"], "INBOX_DATA_DIR": str(self.dir / "data"),
                     "LOG_LEVEL": "warn", "SERVER_MAX_CONNECTIONS_PER_IP": "4096", "SMTP_RATE_LIMIT_ENABLED": "false",
-                    **{name: str(free_port()) for name in names}}
+                    **free_ports(), "HTTP_PORT": str(self.port)}
         log = open(self.dir / "log", "w")
         self.process = subprocess.Popen([binary, "quickstart", "--json"], env=self.env, stdout=subprocess.PIPE, stderr=log)
         line = self.process.stdout.readline()

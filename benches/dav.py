@@ -15,7 +15,6 @@ import base64
 import json
 import os
 import pathlib
-import random
 import re
 import shutil
 import signal
@@ -25,21 +24,11 @@ import subprocess
 import tempfile
 import time
 
+from ports import free_port, free_ports
+
 XML = "application/xml; charset=utf-8"
 CALENDAR = "text/calendar; charset=utf-8"
 TIMES = 5
-
-
-def free_port():
-    """From below the range of outgoing connections, so that none of them takes it first."""
-    while True:
-        port = random.randrange(10000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
 
 
 def vevent(n):
@@ -110,9 +99,8 @@ class Inbox:
 
     def __init__(self, binary):
         self.dir, self.port = pathlib.Path(tempfile.mkdtemp(prefix="inbox-bench-dav-")), free_port()
-        names = ["SMTP_TRANSFER_PORT", "SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT", "IMAP_PORT", "IMAPS_PORT", "HTTPS_PORT"]
-        env = {"PATH": os.environ["PATH"], "INBOX_DATA_DIR": str(self.dir / "data"), "HTTP_PORT": str(self.port),
-               "LOG_LEVEL": "warn", "SMTP_RATE_LIMIT_ENABLED": "false", **{name: str(free_port()) for name in names}}
+        env = {"PATH": os.environ["PATH"], "INBOX_DATA_DIR": str(self.dir / "data"), "LOG_LEVEL": "warn",
+               "SMTP_RATE_LIMIT_ENABLED": "false", **free_ports(), "HTTP_PORT": str(self.port)}
         self.process = subprocess.Popen([binary, "quickstart", "--json"], env=env, stdout=subprocess.PIPE,
                                         stderr=open(self.dir / "log", "w"))
         made = json.loads(self.process.stdout.readline())["mailboxes"][0]

@@ -11,7 +11,6 @@ runs; `end to end` is until the last message has reached the far end.
 import base64
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -22,22 +21,12 @@ import tempfile
 import threading
 import time
 
+from ports import free_port, free_ports
+
 BINARY = os.path.abspath(sys.argv[1])
 MESSAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
 SIZE = 4096
 LINE = b"The quick brown fox jumps over the lazy dog 0123456789 abcdefghijklm\r\n"
-
-
-def free_port():
-    """From below the range of outgoing connections, so that none of them takes it first."""
-    while True:
-        port = random.randrange(10000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(("0.0.0.0", port))
-                return port
-            except OSError:
-                pass
 
 
 def until(what, condition, limit=30):
@@ -128,9 +117,7 @@ class Inbox:
     name = "Inbox"
 
     def __init__(self, root, sink):
-        names = ["SMTP_TRANSFER_PORT", "SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT", "IMAP_PORT", "IMAPS_PORT",
-                 "HTTP_PORT", "HTTPS_PORT"]
-        self.env = {name: str(free_port()) for name in names}
+        self.env = free_ports()
         self.port, dns = int(self.env["SMTP_SUBMISSION_PORT"]), free_port()
         records = [f"--mx-host=d{n}.test,mx{n}.test,10" for n in range(1, 101)]
         records += [f"--address=/mx{n}.test/127.0.0.{n}" for n in range(1, 101)]

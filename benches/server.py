@@ -6,7 +6,6 @@ connection. Client and server share the machine; each figure of acceptance is th
 """
 import json
 import os
-import random
 import signal
 import socket
 import ssl
@@ -16,23 +15,13 @@ import tempfile
 import threading
 import time
 
+from ports import free_ports
+
 BINARY = os.path.abspath(sys.argv[1])
 MESSAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
 IDLE = 2000
 # Held open while the others are counted: what is made once, at the first connections, is no cost of each.
 WARM = 100
-
-
-def free_port():
-    """From below the range of outgoing connections, so that none of them takes it first."""
-    while True:
-        port = random.randrange(10000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
 
 
 def memory_kib(pid, field="Rss"):
@@ -42,9 +31,7 @@ def memory_kib(pid, field="Rss"):
 
 class Server:
     def __init__(self, directory):
-        names = ["SMTP_TRANSFER_PORT", "SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT", "IMAP_PORT", "IMAPS_PORT",
-                 "HTTP_PORT", "HTTPS_PORT"]
-        self.env = {name: str(free_port()) for name in names}
+        self.env = free_ports()
         self.env |= {"PATH": os.environ["PATH"], "INBOX_DATA_DIR": directory, "LOG_LEVEL": "warn",
                      "SERVER_MAX_CONNECTIONS_PER_IP": "16384"}
 

@@ -399,7 +399,7 @@ const IN_QUERIES: [(&str, &str); 8] = [
 ];
 
 /// Every `{...}` of a format string, with the `$` or `$f` in front that makes it the name of a parameter.
-fn placeholders(text: &str) -> Vec<String> {
+fn insertions(text: &str) -> Vec<String> {
     let text = text.replace("{{", "").replace("}}", "");
     let mut found = Vec::new();
     let mut rest = text.as_str();
@@ -440,11 +440,11 @@ fn hg13_no_query_is_made_of_anything_but_constants() {
                 continue;
             }
             formats += 1;
-            for placeholder in placeholders(literal) {
+            for inserted in insertions(literal) {
                 // The names of all tables of a sum, each a parameter with a number.
-                let sum = placeholder == "{}" && text[at..].contains("names.join(\", \"))");
-                let known = IN_QUERIES.iter().any(|(known, _)| *known == placeholder);
-                assert!(known || sum, "{name}: {placeholder} in {literal:?}");
+                let sum = inserted == "{}" && text[at..].contains("names.join(\", \"))");
+                let known = IN_QUERIES.iter().any(|(known, _)| *known == inserted);
+                assert!(known || sum, "{name}: {inserted} in {literal:?}");
             }
         }
         // What is put into a query by name is a literal where it comes from.
@@ -476,8 +476,8 @@ fn literal(text: &str) -> Option<&str> {
 
 #[test]
 fn hg13_the_check_finds_what_it_looks_for() {
-    assert_eq!(placeholders("SELECT * FROM {x} WHERE a = ${n} {{ b }}"), ["{x}", "${n}"]);
+    assert_eq!(insertions("SELECT * FROM {x} WHERE a = ${n} {{ b }}"), ["{x}", "${n}"]);
     assert_eq!(literal(" \"a \\\" {b}\", c)"), Some("a \\\" {b}"));
-    let bad = placeholders("SELECT * FROM mailbox WHERE address = '{address}'");
+    let bad = insertions("SELECT * FROM mailbox WHERE address = '{address}'");
     assert!(IN_QUERIES.iter().all(|(known, _)| *known != bad[0]));
 }

@@ -1,4 +1,9 @@
 //! Reads, each one statement, and so one snapshot.
+//!
+//! The engine (3.3) takes a LIMIT into its scan when the source is a call that it cannot work out while it plans. For a
+//! range that is bound, or written out, it reads all of it and cuts off the rest. So a range of which only the first
+//! rows are wanted is named by `type::record($range.chain(|$it| $it))`, and no condition of such a read is an OR, which
+//! keeps the limit out too.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Bound, RangeInclusive};
@@ -37,6 +42,13 @@ fn one<T>(what: &'static str, value: Value, read: impl FnOnce(Fields) -> Result<
 fn many<T>(what: &'static str, value: Value, read: impl FnMut(Fields) -> Result<T>) -> Result<Vec<T>> {
     rows(what, value)?.into_iter().map(read).collect()
 }
+
+/// The first rows of a range; see the module for why it is written so.
+const FIRST: &str = "SELECT * FROM type::record($rows.chain(|$it| $it)) LIMIT $limit";
+
+/// The first rows of a range of the due index that are not held, or whose holder is to be looked after.
+const DUE: &str = "SELECT * FROM type::record($rows.chain(|$it| $it))
+    WHERE !(leased AND id[1] >= $ended) LIMIT $limit";
 
 const FOLDER: &str = "RETURN {
     mailbox: (SELECT * FROM $mailbox),
@@ -374,26 +386,23 @@ impl Rows for SurrealRows {
         let first = key2(id(org.0), Value::None);
         let last = key3(id(org.0), signed(now.0), highest());
         let bound = bind([
-            ("due", range("due", Bound::Included(first), Bound::Included(last))),
+            ("rows", range("due", Bound::Included(first), Bound::Included(last))),
             ("ended", signed(lease_ended.0)),
             ("limit", int(limit as u64)),
         ]);
-        let query = "SELECT * FROM $due WHERE !leased OR id[1] < $ended LIMIT $limit";
-        let mut due = many("due", self.calls.read(query, bound).await?, codec::read_due)?;
+        let mut due = many("due", self.calls.read(DUE, bound).await?, codec::read_due)?;
         due.sort_unstable();
         Ok(due)
     }
 
     async fn due_org_after(&self, org: Option<OrgId>) -> Result<Option<OrgId>> {
         let from = org.map_or(Bound::Unbounded, |org| Bound::Excluded(key2(id(org.0), highest())));
-        let bound = bind([("due", range("due", from, Bound::Unbounded))]);
-        let value = self.calls.read("SELECT * FROM $due LIMIT 1", bound).await?;
+        let value = self.first(range("due", from, Bound::Unbounded), 1).await?;
         Ok(one("due", value, codec::read_due)?.map(|key| key.org))
     }
 
     async fn due_first(&self, org: OrgId) -> Result<Option<Timestamp>> {
-        let value =
-            self.calls.read("SELECT * FROM $due LIMIT 1", bind([("due", all_of("due", org.0))])).await?;
+        let value = self.first(all_of("due", org.0), 1).await?;
         Ok(one("due", value, codec::read_due)?.map(|key| key.at))
     }
 
@@ -440,8 +449,7 @@ impl Rows for SurrealRows {
 
     async fn log_after(&self, org: OrgId, number: u64, limit: usize) -> Result<Vec<LogRow>> {
         let rows = range2("api_log", &id(org.0), Bound::Excluded(int(number)), Bound::Unbounded);
-        let bound = bind([("rows", rows), ("limit", int(limit as u64))]);
-        let value = self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?;
+        let value = self.first(rows, limit).await?;
         many("api_log", value, codec::read_log_entry)
     }
 
@@ -490,8 +498,7 @@ impl Rows for SurrealRows {
     ) -> Result<Vec<SlotRow>> {
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(slots::parts(key)));
         let rows = range(slots::table_name(table), from, Bound::Unbounded);
-        let bound = bind([("rows", rows), ("limit", int(limit as u64))]);
-        many("slot", self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?, slots::read)
+        many("slot", self.first(rows, limit).await?, slots::read)
     }
 
     async fn policy(&self, domain: &str) -> Result<Option<StoredPolicy>> {
@@ -528,8 +535,7 @@ impl Rows for SurrealRows {
         after: Option<Id>,
         limit: usize,
     ) -> Result<Vec<DavNode>> {
-        let bound = bind([("rows", dav::members(of, after)), ("limit", int(limit as u64))]);
-        let value = self.calls.read("SELECT * FROM $rows LIMIT $limit", bound).await?;
+        let value = self.first(dav::members(of, after), limit).await?;
         many("dav", value, dav::read_node)
     }
 
@@ -576,6 +582,10 @@ impl Rows for SurrealRows {
 }
 
 impl SurrealRows {
+    async fn first(&self, rows: Value, limit: usize) -> Result<Value> {
+        self.calls.read(FIRST, bind([("rows", rows), ("limit", int(limit as u64))])).await
+    }
+
     async fn domain_now(&self, name: &str) -> Result<Option<Domain>> {
         let key = record("has_domain", name);
         let value = self.calls.read("SELECT * FROM $id", bind([("id", key)])).await?;
@@ -602,5 +612,30 @@ impl SurrealRows {
                 Err(other) => return Err(Error::from(other)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surreal::{SurrealOptions, SurrealStore};
+
+    #[test]
+    fn q14_the_engine_takes_the_limit_of_a_range_into_its_scan() {
+        futures_lite::future::block_on(async {
+            let store = SurrealStore::open(SurrealOptions::memory()).await.unwrap();
+            let read = async |text: &str| {
+                let rows = range("due", Bound::Unbounded, Bound::Unbounded);
+                let bound = bind([("rows", rows), ("limit", int(1)), ("ended", signed(0))]);
+                format!("{:?}", store.rows().calls.read(format!("{text} EXPLAIN"), bound).await.unwrap())
+            };
+            // An operator of its own, behind a scan of all there is.
+            let cut_off = "\"operator\": String(\"Limit\")";
+            assert!(read("SELECT * FROM $rows LIMIT $limit").await.contains(cut_off));
+            for text in [FIRST, DUE] {
+                let plan = read(text).await;
+                assert!(plan.contains("\"limit\"") && !plan.contains(cut_off), "{plan}");
+            }
+        });
     }
 }

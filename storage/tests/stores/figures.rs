@@ -211,7 +211,7 @@ async fn open_and_claim(path: std::path::PathBuf) {
     let first = store.claim_jobs("w", at(2), secs(60), secs(1), 100).await.unwrap();
     let claimed = start.elapsed();
     assert_eq!(first.len(), 100);
-    assert!(claimed.as_secs() < 10, "{claimed:?}");
+    assert!(claimed.as_secs() < 10, "opened after {opened:?}, claimed after {claimed:?}");
     let orgs: std::collections::HashSet<OrgId> = first.iter().map(|job| job.spec.org).collect();
     println!(
         "100 jobs in hand of {} organisations after {claimed:.1?} (opened after {opened:.1?}), {} MiB resident",
